@@ -1,0 +1,120 @@
+"""Letters to bytes and back: the only place that does it.
+
+Owns: the frame inside a node (`encode`, `decode`) and the sealed frame between nodes (`seal`,
+`unseal`), both msgpack arrays with the letter version first and each letter as [tag, field, ...].
+What comes from another node is hostile until checked: type of every field, range of every number,
+before it becomes a letter. Must never know what a letter means.
+"""
+
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
+
+import msgpack
+
+from dkv.ids import CLUSTER_ID_BYTES, is_name
+from dkv.limits import CHECK_BYTES, INT_MAX
+from dkv.messages import CATALOGUE, FROM_PEERS, LETTER_VERSION, Envelope
+
+TAGS: dict[type, int] = {letter: tag for tag, letter in CATALOGUE.items()}
+_PEER_LETTERS_MAX = 4_096
+_PEER_ARRAY_MAX = 65_536
+
+
+def encode(letters: Iterable[Any]) -> bytes:
+    """One frame of letters between actors of a node."""
+    return msgpack.packb((LETTER_VERSION, *[(TAGS[type(x)], *x) for x in letters]))  # type: ignore[no-any-return]
+
+
+def decode(frame: bytes) -> list[Any]:
+    """The letters of a frame made by `encode` in this process."""
+    version, *letters = msgpack.unpackb(frame, use_list=False)
+    assert version == LETTER_VERSION, version
+    return [CATALOGUE[fields[0]](*fields[1:]) for fields in letters]
+
+
+class Garbled(Exception):
+    """A peer's frame is not one: the reason, a counter's name."""
+
+
+def seal(envelope: Envelope, letters: Sequence[Any]) -> bytes:
+    """One frame from node to node."""
+    body = [(TAGS[type(x)], *x) for x in letters]
+    return msgpack.packb((LETTER_VERSION, envelope, body))  # type: ignore[no-any-return]
+
+
+def unseal(frame: bytes) -> tuple[Envelope, list[Any]]:
+    """Envelope and letters of a peer's frame; `Garbled` names what is wrong with it."""
+    try:
+        outer = msgpack.unpackb(
+            frame,
+            use_list=False,
+            max_array_len=_PEER_ARRAY_MAX,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+    except Exception as error:  # msgpack raises six unrelated kinds on bad bytes
+        raise Garbled("peer_frame_unreadable") from error
+    if type(outer) is not tuple or len(outer) != 3 or outer[0] != LETTER_VERSION:
+        raise Garbled("peer_letter_version")
+    if not _ENVELOPE(outer[1]):
+        raise Garbled("peer_envelope_malformed")
+    envelope = Envelope(*outer[1])
+    if not is_name(envelope.name) or not envelope.disk or not envelope.boot:
+        raise Garbled("peer_envelope_malformed")
+    if (
+        len(envelope.cluster) != CLUSTER_ID_BYTES
+        or len(envelope.genesis) != CHECK_BYTES
+        or len(envelope.formed) != CHECK_BYTES
+    ):
+        raise Garbled("peer_envelope_malformed")
+    body = outer[2]
+    if type(body) is not tuple or len(body) > _PEER_LETTERS_MAX:
+        raise Garbled("peer_letters_malformed")
+    return envelope, [_peer_letter(fields) for fields in body]
+
+
+def _peer_letter(fields: object) -> Any:
+    if type(fields) is not tuple or not fields or type(fields[0]) is not int:
+        raise Garbled("peer_letter_malformed")
+    checker = _PEER_CHECKERS.get(fields[0])
+    if checker is None:
+        raise Garbled("peer_letter_unknown")
+    if not checker(fields[1:]):
+        raise Garbled("peer_letter_malformed")
+    return CATALOGUE[fields[0]](*fields[1:])
+
+
+# -- checkers: built once from the catalogue's own types -----------------------------------------
+Checker = Callable[[Any], bool]
+
+
+def _checker(hint: Any) -> Checker:
+    if hint is int:
+        return lambda x: type(x) is int and 0 <= x <= INT_MAX
+    if hint in (bytes, str, bool):
+        return lambda x: type(x) is hint
+    if get_origin(hint) is tuple:
+        return _tuple_checker(get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, tuple):
+        return _tuple_checker(tuple(get_type_hints(hint).values()))
+    raise TypeError(f"no checker for {hint}")
+
+
+def _tuple_checker(hints: tuple[Any, ...]) -> Checker:
+    if len(hints) == 2 and isinstance(hints[1], types.EllipsisType):
+        each = _checker(hints[0])
+        return lambda x: type(x) is tuple and all(map(each, x))
+    checkers = [_checker(hint) for hint in hints]
+    size = len(checkers)
+    return lambda x: (
+        type(x) is tuple
+        and len(x) == size
+        and all(check(v) for check, v in zip(checkers, x, strict=True))
+    )
+
+
+_ENVELOPE = _checker(Envelope)
+_PEER_CHECKERS: dict[int, Checker] = {
+    tag: _checker(letter) for tag, letter in CATALOGUE.items() if letter in FROM_PEERS
+}

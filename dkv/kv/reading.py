@@ -1,0 +1,124 @@
+"""Reads: get, and list a page at a time.
+
+Owns: what a read answers as of a revision. Must never know who waits for it. Long ones go on in
+turns: no statement stays open in between, each turn seeks by key again and looks at the compacted
+revision, so that a page ends with `compacted` and is never short.
+"""
+
+from typing import Any
+
+import msgpack
+
+from dkv.errors import Code
+from dkv.kv.sessions import pack_answer
+from dkv.kv.state import State
+from dkv.limits import INT_MAX, LIST_BYTES_MAX
+from dkv.requests import Malformed, range_of, read_command
+
+_TURN_KEYS = 200
+
+
+class Reading:
+    """One read. `step` does a turn of it and returns the packed answer when there is one."""
+
+    def __init__(self, state: State, command: bytes) -> None:
+        self._state = state
+        self._listing: Listing | None = None
+        self._answer: bytes | None = None
+        try:
+            request, fields = read_command(command, state.limits)
+            if request.op == "get":
+                self._answer = _get(state, fields)
+            elif request.op == "list":
+                self._listing = Listing(state, fields)
+            else:
+                raise Malformed(Code.BAD_REQUEST, f"{request.op} is no read")
+        except Malformed as error:
+            self._answer = pack_answer(error.code, state.revision, {"words": error.words})
+
+    def step(self) -> bytes | None:
+        if self._listing is not None:
+            self._answer = self._listing.step()
+        return self._answer
+
+
+def _get(state: State, fields: dict[str, Any]) -> bytes:
+    found = state.store.latest(fields["key"])
+    if found is None or found.value is None:
+        return pack_answer(Code.OK, state.revision, {"found": False, "key_revision": 0})
+    detail = {
+        "found": True,
+        "value": found.value,
+        "key_revision": found.revision,
+        "created": found.created,
+        "version": found.version,
+        "author": found.author,
+        "wall": found.wall,
+    }
+    return pack_answer(Code.OK, state.revision, detail)
+
+
+class Listing:
+    """A page of a range, as of the first page's revision, which the token carries on."""
+
+    def __init__(self, state: State, fields: dict[str, Any]) -> None:
+        self._state = state
+        self._next, self._end = range_of(fields)
+        self._limit = fields["limit"]
+        self._keys_only = fields["keys_only"]
+        self._count_only = fields["count_only"]
+        self._items: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self._count = 0
+        self._revision = state.revision
+        if fields["token"] is not None:
+            self._revision, self._next = _read_token(fields["token"], self._next, self._end)
+            if self._revision > state.revision:
+                raise Malformed(Code.FUTURE_REVISION, f"this node is at {state.revision}")
+
+    def step(self) -> bytes | None:
+        """Up to _TURN_KEYS keys; the packed answer when the page is full or the range ends."""
+        if self._revision < self._state.store.meta().compacted:
+            return pack_answer(Code.COMPACTED, self._state.revision)
+        keys = self._state.store.keys(self._next, self._end, self._revision, _TURN_KEYS)
+        for key, row in keys:
+            if self._full():
+                return self._page(key)
+            self._take(key, row)
+            self._next = key + b"\0"
+        return None if len(keys) == _TURN_KEYS else self._page(None)
+
+    def _full(self) -> bool:
+        if self._count_only:
+            return False
+        return len(self._items) >= self._limit or self._bytes >= LIST_BYTES_MAX
+
+    def _take(self, key: bytes, row: int) -> None:
+        version = self._state.store.version(row)
+        if version.value is None:
+            return
+        self._count += 1
+        if self._count_only:
+            return
+        value = None if self._keys_only else version.value
+        self._items.append((key, value, version.revision, version.created, version.version))
+        self._bytes += len(key) + len(value or b"") + 32
+
+    def _page(self, next_key: bytes | None) -> bytes:
+        detail: dict[str, Any] = {"items": self._items, "count": self._count}
+        if next_key is not None:
+            detail["token"] = msgpack.packb((self._revision, next_key))
+        return pack_answer(Code.OK, self._revision, detail)
+
+
+def _read_token(token: bytes, start: bytes, end: bytes) -> tuple[int, bytes]:
+    """(revision, first key) of a page token; it must lie in the range it is used with."""
+    try:
+        revision, key = msgpack.unpackb(token, max_array_len=2, max_map_len=0, max_ext_len=0)
+    except Exception as error:  # msgpack raises six unrelated kinds on bad bytes
+        raise Malformed(Code.BAD_REQUEST, "`token` is not one of a page") from error
+    if type(revision) is not int or type(key) is not bytes or not 0 <= revision <= INT_MAX:
+        raise Malformed(Code.BAD_REQUEST, "`token` is not one of a page")
+    if key < start or (end and key >= end):
+        raise Malformed(Code.BAD_REQUEST, "`token` is of another range")
+    return revision, key

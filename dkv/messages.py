@@ -1,0 +1,465 @@
+"""The whole catalogue of letters: what the actors of a node, and the nodes, say to each other.
+
+Read this first; a feature that cannot be told by adding or changing letters here needs another
+thought. Owns: every internal letter, grouped by edge, as a NamedTuple with a small integer tag.
+Requests are verbs, reports are past participles. The most significant field comes first; new
+fields go last, with a default. Must never know how letters are encoded or carried.
+
+    client ─1 Put─▶ gateway ─2 Propose─▶ consensus ─3 Write─▶ log ─4 Appended─▶ consensus
+       ▲               ▲                  │  └─3' Append─▶ peers ─▶ their logs ─4' Appended─┘
+       └──7 reply──────┴─6 Applied─ state machine ◀─5 Apply─┘
+
+Units: `_ms` milliseconds. Batches are numbered by the gateway that made them, from 1, afresh at
+each boot. An index, term or disk of 0 means "none".
+"""
+
+from typing import NamedTuple
+
+from dkv.entries import Entry
+
+LETTER_VERSION = 1
+
+Row = tuple[int, int, int, int, bytes]  # an entry on its way: term, kind, tick, wall, payload
+Result = tuple[int, int, bytes]  # session, sequence, packed answer
+Member = tuple[str, str, bytes, str]  # name, peer address, peer Curve key, client address
+
+
+# == the outside, made by a shell from what its ports received; never encoded ====================
+class FromPeer(NamedTuple):
+    """A frame on the peer port, or one that this node's own log posted to it."""
+
+    name: str  # whose Curve key the connection has; "" where there is no security
+    frame: bytes
+
+
+class FromClient(NamedTuple):
+    """A message on the client port: who (routing id, User-Id) and its payload frames."""
+
+    client: bytes
+    user: str
+    frames: tuple[bytes, ...]
+
+
+class ToClient(NamedTuple):
+    """The gateway's reply, and the frames it is made of."""
+
+    frames: tuple[bytes, ...]
+
+
+# == gateway → consensus =========================================================================
+class Propose(NamedTuple):
+    """Make these commands one entry. Whoever is not the leader relays it, once."""
+
+    batch: int
+    ttl_ms: int
+    grows: bool  # refused while the disk is low; deletes are not
+    commands: tuple[bytes, ...]
+
+
+class ReadIndex(NamedTuple):
+    """At which index must the state be for these reads to be linearizable? (thesis §6.4)"""
+
+    batch: int
+
+
+# == consensus → gateway (and, for what was relayed, leader's consensus → origin's consensus) ====
+class Refused(NamedTuple):
+    """The batch was neither appended nor relayed by the consensus that says so."""
+
+    batch: int
+    code: int
+
+
+class ReadAt(NamedTuple):
+    """The reads of this batch may be answered once `index` is applied."""
+
+    batch: int
+    index: int
+
+
+class Led(NamedTuple):
+    """Who leads, as far as this node knows; `waiting` names who is missing before `opened`."""
+
+    term: int
+    leader: str
+    opened: bool
+    waiting: tuple[str, ...]
+
+
+# == consensus → log =============================================================================
+class Write(NamedTuple):
+    """Drop rows from `cut_from` on, add `entries`, keep term and vote; then post what is sealed.
+
+    Every letter that claims durability is sealed in a Write, so that the log's order makes it
+    true. `commit` lets the log move its witness. A sealed letter names a member, not an address.
+    """
+
+    number: int
+    cut_from: int
+    entries: tuple[Entry, ...]
+    term: int
+    vote: int
+    commit: int
+    sealed: tuple[tuple[str, bytes], ...]
+
+
+class Fetch(NamedTuple):
+    """Send entries from `first` to `last`, as many as fit FETCH_BYTES_MAX, at least one."""
+
+    first: int
+    last: int
+
+
+class Cut(NamedTuple):
+    """Forget the log's head through this index."""
+
+    through: int
+
+
+class Condemn(NamedTuple):
+    """This disk lost what it had acknowledged through `index`: witness that, then end the node."""
+
+    index: int
+    words: str
+
+
+# == log → consensus =============================================================================
+class Saved(NamedTuple):
+    """Every Write through `number` is on the disk."""
+
+    number: int
+
+
+class Fetched(NamedTuple):
+    first: int
+    entries: tuple[Entry, ...]
+
+
+class Trimmed(NamedTuple):
+    """The log's base is now this entry; only what follows it is kept."""
+
+    index: int
+    term: int
+    check: bytes
+
+
+class Space(NamedTuple):
+    """The disk: 0 enough, 1 low (refuse what grows), 2 critical (accept no entries)."""
+
+    level: int
+
+
+# == consensus → state machine ===================================================================
+class Apply(NamedTuple):
+    """These entries are committed, and saved by this node's own log."""
+
+    entries: tuple[Entry, ...]
+
+
+# == state machine → consensus ===================================================================
+class Consumed(NamedTuple):
+    """Applied through `index`: the window opens."""
+
+    index: int
+
+
+class Durable(NamedTuple):
+    """state.db holds everything through this entry: the log may forget it."""
+
+    index: int
+    term: int
+    check: bytes
+
+
+class Due(NamedTuple):
+    """Something expires at this tick (0: nothing does)."""
+
+    tick: int
+
+
+class Noted(NamedTuple):
+    """The sum of this replica's state at `index` (also to the leader's consensus)."""
+
+    index: int
+    written: int
+
+
+# == gateway ↔ state machine =====================================================================
+class Lookup(NamedTuple):
+    """Answer these reads once `index` is applied (0: at once). The answers come as Found."""
+
+    batch: int
+    index: int
+    reads: tuple[bytes, ...]
+
+
+class Found(NamedTuple):
+    """The packed answer to one read of a batch."""
+
+    batch: int
+    position: int
+    answer: bytes
+
+
+class Applied(NamedTuple):
+    """The results of an entry whose origin this node is; they also match by (session, sequence)."""
+
+    batch: int
+    index: int
+    results: tuple[Result, ...]
+
+
+class Continue(NamedTuple):
+    """The state machine to itself: go on with long work, after what has arrived meanwhile."""
+
+
+# == every actor =================================================================================
+class Roster(NamedTuple):
+    """Members, keys and addresses. From consensus to its shell, the log and the gateway."""
+
+    members: tuple[Member, ...]
+
+
+class Describe(NamedTuple):
+    """The gateway asks an actor for its facts."""
+
+    batch: int
+
+
+class Described(NamedTuple):
+    """`facts` is a packed map with string keys."""
+
+    batch: int
+    actor: str
+    facts: bytes
+
+
+class Say(NamedTuple):
+    """A line for people, by way of the shell: severity (debug, info, warning, error), reason."""
+
+    severity: str
+    reason: str
+    words: str
+
+
+class Stop(NamedTuple):
+    """Take no new work, finish what can be finished, close files, say Stopped."""
+
+
+class Stopped(NamedTuple):
+    actor: str
+
+
+# == consensus ↔ consensus of another node =======================================================
+class Envelope(NamedTuple):
+    """Who writes to whom. `to_disk` and `to_boot` are 0 while the receiver's are not known.
+
+    `formed` is the check of the sender's first configuration (NO_CHECK: none); `genesis` that of
+    its first entry. An answer's `to_boot` is the boot of the request it answers.
+    """
+
+    cluster: bytes
+    genesis: bytes
+    name: str
+    disk: int
+    boot: int
+    to_disk: int
+    to_boot: int
+    formed: bytes
+
+
+class Hello(NamedTuple):
+    """I am here, with this disk and boot. Claims nothing; answers what was addressed wrongly."""
+
+
+class Misfit(NamedTuple):
+    """To a node whose cluster id or limits differ: what this one was told, to compare in words."""
+
+    names: tuple[str, ...]
+    token_check: bytes
+    authority_check: bytes
+    limits: tuple[int, ...]
+
+
+class DiskReplaced(NamedTuple):
+    """Your disk is not a member's: the member of your name has another one here."""
+
+    opened: bool
+
+
+class PreVote(NamedTuple):
+    """Would you vote for me in `term`? Nobody's term moves (thesis §9.6)."""
+
+    term: int
+    last_index: int
+    last_term: int
+
+
+class PreVoted(NamedTuple):
+    """`term` is the voter's own, `asked` the one it was asked about."""
+
+    term: int
+    asked: int
+    granted: bool
+
+
+class RequestVote(NamedTuple):
+    """Sealed: the candidate's own term and vote are on its disk (thesis §3.4)."""
+
+    term: int
+    last_index: int
+    last_term: int
+
+
+class Voted(NamedTuple):
+    """A granted vote is sealed; a refusal is not."""
+
+    term: int
+    granted: bool
+
+
+class Append(NamedTuple):
+    """Entries behind (prev_index, prev_term, prev_check); none of them: a question (thesis §3.5).
+
+    `match` is what the leader holds as acknowledged by the receiver in this term; `everyone_has`
+    the least match of all members.
+    """
+
+    term: int
+    prev_index: int
+    prev_term: int
+    prev_check: bytes
+    rows: tuple[Row, ...]
+    commit: int
+    match: int
+    everyone_has: int
+
+
+class Appended(NamedTuple):
+    """Sealed: this disk holds the leader's log of `term` through `index`, which has `check`."""
+
+    term: int
+    index: int
+    check: bytes
+
+
+class Mismatched(NamedTuple):
+    """Nothing with (prev_index, prev_term) here. The hint is the largest index up to there whose
+    term is not newer, and that term: a diverged log costs a round trip a term (§5.3)."""
+
+    term: int
+    prev_index: int
+    last_index: int
+    hint_term: int
+    hint_index: int
+
+
+class Heartbeat(NamedTuple):
+    """The leader lives; `round` numbers its questions "am I still the leader?"."""
+
+    term: int
+    round: int
+    commit: int
+    match: int
+    everyone_has: int
+
+
+class HeartbeatAcked(NamedTuple):
+    """Never waits for the log. `space` is the level of the member's disk."""
+
+    term: int
+    round: int
+    space: int
+
+
+class Commit(NamedTuple):
+    """A tick of about a millisecond: what is committed, when no Append came to say so."""
+
+    term: int
+    commit: int
+
+
+class Relay(NamedTuple):
+    """A Propose from another member's gateway: one hop, its deadline kept."""
+
+    batch: int
+    ttl_ms: int
+    grows: bool
+    commands: tuple[bytes, ...]
+
+
+class RelayRead(NamedTuple):
+    batch: int
+
+
+Letter = NamedTuple  # any of the above, where the type does not matter
+
+CATALOGUE: dict[int, type] = {
+    10: Propose,
+    11: ReadIndex,
+    20: Refused,
+    21: ReadAt,
+    22: Led,
+    30: Write,
+    31: Fetch,
+    32: Cut,
+    33: Condemn,
+    40: Saved,
+    41: Fetched,
+    42: Trimmed,
+    43: Space,
+    50: Apply,
+    60: Consumed,
+    61: Durable,
+    62: Due,
+    63: Noted,
+    70: Lookup,
+    71: Found,
+    72: Applied,
+    73: Continue,
+    80: Roster,
+    81: Describe,
+    82: Described,
+    83: Stop,
+    84: Stopped,
+    85: Say,
+    90: Hello,
+    91: Misfit,
+    92: DiskReplaced,
+    100: PreVote,
+    101: PreVoted,
+    102: RequestVote,
+    103: Voted,
+    110: Append,
+    111: Appended,
+    112: Mismatched,
+    113: Heartbeat,
+    114: HeartbeatAcked,
+    115: Commit,
+    120: Relay,
+    121: RelayRead,
+}
+
+# What may come from another node; anything else in a peer's frame is dropped and counted.
+FROM_PEERS: frozenset[type] = frozenset(
+    (
+        Refused,
+        ReadAt,
+        Noted,
+        Hello,
+        Misfit,
+        DiskReplaced,
+        PreVote,
+        PreVoted,
+        RequestVote,
+        Voted,
+        Append,
+        Appended,
+        Mismatched,
+        Heartbeat,
+        HeartbeatAcked,
+        Commit,
+        Relay,
+        RelayRead,
+    )
+)

@@ -1,0 +1,262 @@
+"""The state of Raft's Figure 2, and what every role does alike.
+
+Owns: term, vote, log tail, configuration, commit index, the current role; numbering Writes; what
+may be handed to the state machine. Must never know how a letter travels, nor a role's own rules:
+those are in `follower`, `candidate` and `leader`, reached through `table`.
+
+Three indexes, always applied <= handed <= min(commit, saved):
+  commit   a majority has it
+  saved    this node's own log has it on disk; a truncating Write lowers it at once
+  handed   given to the state machine, in order, each entry once
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dkv.address import Destination, Instant, Local, Outbox, Peer
+from dkv.counters import Counters
+from dkv.entries import Entry, Position, entry_bytes
+from dkv.errors import Ending, Fault
+from dkv.limits import (
+    CUT_ENTRIES_MIN,
+    LOG_TAIL_ENTRIES,
+    MACHINE_WINDOW_BYTES,
+    TAIL_BYTES_MAX,
+    Timing,
+)
+from dkv.messages import Apply, Condemn, Cut, Fetch, Fetched, Led, Write
+from dkv.raft import configuration
+from dkv.raft.configuration import Configuration
+from dkv.raft.tail import Tail
+
+if TYPE_CHECKING:
+    from dkv.raft.table import Role
+
+
+class Start(NamedTuple):
+    """What a node's disk holds when consensus begins."""
+
+    name: str
+    disk: int
+    joining: bool
+    term: int
+    vote: int
+    base: Position
+    runs: tuple[tuple[int, int], ...]  # (first index, term) of the whole log
+    entries: tuple[Entry, ...]  # the last ones: everything that may be uncommitted
+    configuration: Configuration
+    commit: int  # known to be committed: what the witness or the state machine holds
+    applied: int
+    tick: int  # cluster time of the last entry
+
+
+class Raft:
+    def __init__(
+        self, start: Start, boot: int, timing: Timing, rng: Random, counters: Counters
+    ) -> None:
+        self.name, self.disk, self.boot = start.name, start.disk, boot
+        self.joining = start.joining
+        self.timing, self.rng, self.counters = timing, rng, counters
+        self.now = Instant(0, 0)
+        self.term, self.vote = start.term, start.vote
+        self.tail = Tail(start.base, start.runs, start.entries)
+        self.config = start.configuration
+        self.commit = start.commit
+        self.saved = self.tail.last.index
+        self.handed = start.applied
+        self.everyone_has = 0
+        self.durable = 0
+        self.due = 0  # the tick at which something expires
+        self.tick = start.tick  # of the last entry in the log
+        self.space = 0
+        self.me = Peer(start.name, start.disk, boot)
+        self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
+        self.out: Outbox = []
+        self._writes = 0
+        self._write_commit = start.commit
+        self._written_hard = (start.term, start.vote)
+        self._unsaved: deque[tuple[int, int, int]] = deque()  # (Write, last index, posted_us)
+        self._consumed = start.applied
+        self._window: deque[tuple[int, int]] = deque()  # handed to the machine: (index, bytes)
+        self._window_bytes = 0
+        self._fetching = 0  # first index asked of the log for the machine
+        self._cut = start.base.index
+        self._led = Led(0, "", False, ())
+        self.role: Role
+
+    # -- letters out -----------------------------------------------------------------------------
+    def post(self, to: Destination, letter: Any) -> None:
+        self.out.append((to, letter))
+
+    def peer(self, name: str) -> Peer:
+        """A member's address: its disk is the configuration's, or the last one heard of."""
+        heard = self.peers.get(name, Peer(name, 0, 0))
+        disk = self.config.disk_of(name)
+        return heard if disk in (0, heard.disk) else Peer(name, disk, 0)
+
+    @property
+    def others(self) -> tuple[Peer, ...]:
+        return tuple(self.peer(name) for name in self.config.names if name != self.name)
+
+    def write(
+        self,
+        *,
+        cut_from: int = 0,
+        entries: Iterable[Entry] = (),
+        sealed: Iterable[tuple[Peer, Any]] = (),
+    ) -> None:
+        """Hand the log what must be on disk, and the letters that then become true."""
+        self._writes += 1
+        self._unsaved.append((self._writes, self.tail.last.index, self.now.us))
+        self._write_commit = self.commit
+        self._written_hard = (self.term, self.vote)
+        write = Write(
+            self._writes,
+            cut_from,
+            tuple(entries),
+            self.term,
+            self.vote,
+            self.commit,
+            tuple(sealed),  # type: ignore[arg-type]  # sealed by the actor, which has the envelope
+        )
+        self.post(Local.LOG, write)
+
+    def truncate(self, index: int) -> None:
+        """Replace the log from `index` on: nothing from there counts as saved any more."""
+        if index <= self.commit:
+            self.diverged(f"the leader replaces entry {index}, which is committed here")
+        self.tail.truncate(index)
+        self.config = configuration.before(index, self.config)
+        self.saved = min(self.saved, index - 1)
+        self._unsaved = deque((n, min(last, index - 1), us) for n, last, us in self._unsaved)
+        self.counters.add("truncations")
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry to the log in memory; a configuration holds from here on."""
+        self.tail.append(entry)
+        self.tick = max(self.tick, entry.tick)
+        self.config = configuration.after(entry, self.config)
+
+    # -- letters in ------------------------------------------------------------------------------
+    def write_saved(self, number: int) -> None:
+        while self._unsaved and self._unsaved[0][0] <= number:
+            self.saved = max(self.saved, self._unsaved.popleft()[1])
+
+    @property
+    def unsaved_since_us(self) -> int:
+        """When the oldest Write that the log has not answered was posted (now: none)."""
+        return self._unsaved[0][2] if self._unsaved else self.now.us
+
+    def commit_to(self, index: int) -> None:
+        """The commit index never falls; the caller has verified the log up to `index`."""
+        self.commit = max(self.commit, min(index, self.tail.last.index))
+
+    def adopt_term(self, term: int) -> None:
+        assert term > self.term, (term, self.term)
+        self.term, self.vote = term, 0
+
+    # -- the state machine -----------------------------------------------------------------------
+    def consumed(self, index: int) -> None:
+        self._consumed = max(self._consumed, index)
+        while self._window and self._window[0][0] <= index:
+            self._window_bytes -= self._window.popleft()[1]
+
+    @property
+    def unapplied_bytes(self) -> int:
+        return self._window_bytes
+
+    @property
+    def unapplied_entries(self) -> int:
+        return self.commit - self._consumed
+
+    def hand_over(self) -> None:
+        """Pass on what is committed and saved, within the machine's window, in order."""
+        limit = min(self.commit, self.saved)
+        while self.handed < limit and self._window_bytes < MACHINE_WINDOW_BYTES:
+            room = MACHINE_WINDOW_BYTES - self._window_bytes
+            entries = self.tail.slice(self.handed + 1, limit, room)
+            if not entries:
+                self._fetch_for_machine(limit)
+                return
+            self._apply(entries)
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        assert entries[0].index == self.handed + 1, (entries[0].index, self.handed)
+        self.handed = entries[-1].index
+        size = sum(map(entry_bytes, entries))
+        self._window.append((self.handed, size))
+        self._window_bytes += size
+        self.post(Local.MACHINE, Apply(entries))
+
+    def _fetch_for_machine(self, limit: int) -> None:
+        if not self._fetching:
+            self._fetching = self.handed + 1
+            self.post(Local.LOG, Fetch(self.handed + 1, limit))
+
+    def fetched(self, letter: Fetched) -> None:
+        """Older entries from the log. What is committed here is handed on; see also `leader`."""
+        if self._fetching and letter.first == self._fetching:
+            self._fetching = 0
+            limit = min(self.commit, self.saved)
+            entries = tuple(e for e in letter.entries if self.handed < e.index <= limit)
+            if entries and entries[0].index == self.handed + 1:
+                self._apply(entries)
+
+    # -- the log's head --------------------------------------------------------------------------
+    def cut_head(self) -> None:
+        """What every member's disk and this node's state.db have, the log may forget."""
+        through = min(self.durable, self.everyone_has) - LOG_TAIL_ENTRIES
+        through = min(through, self.handed)
+        if through - self._cut >= CUT_ENTRIES_MIN:
+            self._cut = through
+            self.post(Local.LOG, Cut(through))
+
+    def heard_everyone_has(self, index: int) -> None:
+        self.everyone_has = max(self.everyone_has, min(index, self.commit))
+
+    # -- what must never be ----------------------------------------------------------------------
+    def has_lost(self, match: int) -> bool:
+        """Whether this disk lost entries it acknowledged in this very term; then it is condemned.
+
+        Within one term a last index never falls below an acknowledged match, so this is no false
+        alarm; it covers what the witness's lazy window leaves open.
+        """
+        if match <= self.tail.last.index:
+            return False
+        words = (
+            f"this disk lost entries it had acknowledged: the leader of term {self.term} has an "
+            f"acknowledgement of entry {match}, and the log ends at {self.tail.last.index}"
+        )
+        self.post(Local.LOG, Condemn(match, words))
+        return True
+
+    def diverged(self, words: str) -> None:
+        raise Fault(
+            Ending.DIVERGED,
+            f"{words}: two histories of one log. This node stops and must not vote; "
+            "keep its data directory for inspection",
+        )
+
+    # -- the end of a turn -----------------------------------------------------------------------
+    def close_turn(self, leader: str, waiting: tuple[str, ...]) -> None:
+        """What every turn ends with, whatever came: hand over, cut, shed, tell the gateway."""
+        self.hand_over()
+        self.cut_head()
+        self.tail.shed(TAIL_BYTES_MAX, min(self.commit, self.handed, self.saved))
+        opened = 0 < self.config.opened_index <= self.commit
+        led = Led(self.term, leader, opened, waiting)
+        if led != self._led:
+            self._led = led
+            self.post(Local.GATEWAY, led)
+
+    def keep_witness_near(self) -> None:
+        """Let the log know of a commit that no later Write has carried (an empty one is free)."""
+        if self.commit > self._write_commit:
+            self.write()
+
+    def keep_hard_state(self) -> None:
+        """A term that nothing else carried to the disk in this turn."""
+        if (self.term, self.vote) != self._written_hard:
+            self.write()

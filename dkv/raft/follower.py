@@ -1,0 +1,220 @@
+"""Following: take the leader's entries, acknowledge by way of the log, vote, notice silence.
+
+Owns: what dies with a follower: whom it follows, when it last heard, how far an Append of this term
+has verified its log. Must never know how a leader decides.
+"""
+
+from typing import TYPE_CHECKING
+
+from dkv.address import Local, Peer
+from dkv.entries import Entry, follow
+from dkv.errors import Code
+from dkv.messages import (
+    Append,
+    Appended,
+    Commit,
+    Heartbeat,
+    HeartbeatAcked,
+    Mismatched,
+    Noted,
+    PreVote,
+    PreVoted,
+    Propose,
+    ReadIndex,
+    Refused,
+    Relay,
+    RelayRead,
+    RequestVote,
+    Voted,
+)
+
+if TYPE_CHECKING:
+    from dkv.raft.core import Raft
+
+SPACE_CRITICAL = 2
+
+
+class Follower:
+    """`verified`: the last index that an Append of this term has matched with the leader's log.
+
+    A commit index, in any letter, counts only up to there: a tick may overtake the Append that
+    replaces junk (entries of a leader that lost its term before a majority had them).
+    """
+
+    def __init__(self, raft: "Raft", leader: str = "") -> None:
+        self.leader = leader
+        self.heard_us: int | None = raft.now.us if leader else None
+        self.verified = 0
+        self.deadline = raft.now.us + draw_timeout(raft)
+
+    def follow(self, raft: "Raft", peer: Peer) -> None:
+        assert self.leader in ("", peer.name), (self.leader, peer.name, raft.term)
+        self.leader = peer.name
+        self.heard_us = raft.now.us
+        self.deadline = raft.now.us + draw_timeout(raft)
+
+    def hears_a_leader(self, raft: "Raft") -> bool:
+        """Whether a leader spoke within the shortest election timeout (thesis §4.2.3)."""
+        return (
+            self.heard_us is not None and raft.now.us - self.heard_us < raft.timing.election_us_min
+        )
+
+
+def draw_timeout(raft: "Raft") -> int:
+    return raft.rng.randint(raft.timing.election_us_min, raft.timing.election_us_max)
+
+
+# -- entries (§5.3 of the Raft paper) ------------------------------------------------------------
+def take_append(raft: "Raft", role: Follower, peer: Peer, letter: Append) -> None:
+    role.follow(raft, peer)
+    if raft.has_lost(letter.match):
+        return
+    if raft.space >= SPACE_CRITICAL and letter.rows:
+        raft.counters.add("appends_refused_disk_critical")
+        return
+    if not _meets(raft, letter):
+        _answer_mismatch(raft, peer, letter)
+        return
+    cut_from, entries = _take_rows(raft, letter)
+    index = letter.prev_index + len(letter.rows)
+    role.verified = max(role.verified, index)
+    raft.commit_to(min(letter.commit, role.verified))
+    raft.heard_everyone_has(letter.everyone_has)
+    check = raft.tail.check_at(index) or letter.prev_check
+    raft.write(
+        cut_from=cut_from,
+        entries=entries,
+        sealed=((peer, Appended(raft.term, index, check)),),
+    )
+
+
+def _meets(raft: "Raft", letter: Append) -> bool:
+    """Whether this log has the entry before the first row; another check there is divergence."""
+    tail, prev = raft.tail, letter.prev_index
+    if prev < tail.base.index:
+        return True  # cut, hence held by every member
+    if prev > tail.last.index:
+        return False
+    if tail.term_at(prev) != letter.prev_term:
+        if prev <= raft.commit:
+            raft.diverged(f"entry {prev} is committed here with another term")
+        return False
+    check = tail.check_at(prev)
+    if check is not None and check != letter.prev_check:
+        raft.diverged(f"entry {prev} of term {letter.prev_term} has another check at the leader")
+    return True
+
+
+def _answer_mismatch(raft: "Raft", peer: Peer, letter: Append) -> None:
+    place = raft.tail.find(letter.prev_index, letter.prev_term)
+    hint = Mismatched(
+        raft.term, letter.prev_index, raft.tail.last.index, raft.tail.term_at(place), place
+    )
+    raft.post(peer, hint)
+
+
+def _take_rows(raft: "Raft", letter: Append) -> tuple[int, list[Entry]]:
+    """Add what is new. Delete only where a term really differs: an Append that is old, repeated
+    or shorter than the log is no truncation."""
+    tail, index, cut_from = raft.tail, letter.prev_index, 0
+    added: list[Entry] = []
+    for row in letter.rows:
+        index += 1
+        if index <= tail.last.index:
+            if _same(raft, index, row):
+                continue
+            cut_from = index
+            raft.truncate(index)
+        entry = follow(tail.last.check, (index, *row))
+        raft.append(entry)
+        added.append(entry)
+    return cut_from, added
+
+
+def _same(raft: "Raft", index: int, row: tuple[int, int, int, int, bytes]) -> bool:
+    if index <= raft.tail.base.index:
+        return True
+    if raft.tail.term_at(index) != row[0]:
+        return False
+    held = raft.tail.get(index)
+    if held is not None and held[1:6] != row:
+        raft.diverged(f"entry {index} of term {row[0]} has other content at the leader")
+    return True
+
+
+def take_heartbeat(raft: "Raft", role: Follower, peer: Peer, letter: Heartbeat) -> None:
+    role.follow(raft, peer)
+    if raft.has_lost(letter.match):
+        return
+    raft.commit_to(min(letter.commit, role.verified))
+    raft.heard_everyone_has(letter.everyone_has)
+    raft.keep_witness_near()
+    raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
+
+
+def take_commit(raft: "Raft", role: Follower, peer: Peer, letter: Commit) -> None:
+    role.follow(raft, peer)
+    raft.commit_to(min(letter.commit, role.verified))
+
+
+# -- votes (thesis §3.4, §9.6) -------------------------------------------------------------------
+def is_as_new(raft: "Raft", last_index: int, last_term: int) -> bool:
+    """Whether a candidate's log has everything that this one may have acknowledged (§5.4.1)."""
+    return (last_term, last_index) >= (raft.tail.last.term, raft.tail.last.index)
+
+
+def may_choose(raft: "Raft") -> bool:
+    """A disk made to join votes only once it has a configuration: before, it knows nobody."""
+    return raft.config.is_formed or not raft.joining
+
+
+def answer_pre_vote(raft: "Raft", role: Follower, peer: Peer, letter: PreVote) -> None:
+    granted = (
+        letter.term > raft.term
+        and not role.hears_a_leader(raft)
+        and is_as_new(raft, letter.last_index, letter.last_term)
+        and may_choose(raft)
+    )
+    raft.post(peer, PreVoted(raft.term, letter.term, granted))
+
+
+def answer_vote(raft: "Raft", role: Follower, peer: Peer, letter: RequestVote) -> None:
+    """One vote a term, durable before it is heard of. (Also for who merely pre-campaigns.)"""
+    granted = (
+        raft.vote in (0, peer.disk)
+        and not role.leader
+        and is_as_new(raft, letter.last_index, letter.last_term)
+        and may_choose(raft)
+    )
+    if not granted:
+        raft.post(peer, Voted(raft.term, False))
+        return
+    raft.vote = peer.disk
+    role.deadline = raft.now.us + draw_timeout(raft)
+    raft.write(sealed=((peer, Voted(raft.term, True)),))
+
+
+# -- what gateways ask ---------------------------------------------------------------------------
+def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -> None:
+    """One hop to the leader's consensus; whoever knows no leader refuses, definitely."""
+    if not role.leader:
+        raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
+        return
+    raft.post(raft.peer(role.leader), Relay(*letter))
+
+
+def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> None:
+    if not role.leader:
+        raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
+        return
+    raft.post(raft.peer(role.leader), RelayRead(letter.batch))
+
+
+def refuse_relayed(raft: "Raft", _role: object, peer: Peer, letter: Relay | RelayRead) -> None:
+    raft.post(peer, Refused(letter.batch, Code.NOT_LEADER))
+
+
+def pass_note(raft: "Raft", role: Follower, peer: Peer, letter: Noted) -> None:
+    """This node's note goes to whoever leads; another's came too late to matter."""
+    if peer == raft.me and role.leader:
+        raft.post(raft.peer(role.leader), letter)

@@ -1,0 +1,405 @@
+"""Leading: append, replicate, count, confirm reads, notice when a majority is gone.
+
+Owns: what dies with a leadership: each member's progress, the rounds of heartbeats, the cluster's
+clock. Must never know a client, nor what a command means.
+
+Everything that arrives in a turn is appended first and sent once, at the end of the turn, to the
+members before the own log: the leader's log is just its nearest follower.
+"""
+
+from typing import TYPE_CHECKING
+
+from dkv.address import Local, Peer
+from dkv.entries import Batch, Entry, Kind, entry_bytes, follow, pack_agreed, pack_batch
+from dkv.errors import Code
+from dkv.limits import APPEND_BYTES_MAX, MS, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX
+from dkv.messages import (
+    Append,
+    Appended,
+    Commit,
+    Fetch,
+    Fetched,
+    Heartbeat,
+    HeartbeatAcked,
+    Mismatched,
+    Noted,
+    PreVote,
+    PreVoted,
+    Propose,
+    ReadAt,
+    ReadIndex,
+    Refused,
+    Relay,
+    RelayRead,
+)
+from dkv.raft.configuration import pack_members
+from dkv.raft.notes import Notes
+from dkv.raft.progress import Progress
+from dkv.raft.quorum import majority, reached
+from dkv.raft.reads import Asker, Reads
+
+if TYPE_CHECKING:
+    from dkv.raft.core import Raft
+
+
+class Leader:
+    def __init__(self, raft: "Raft", votes: dict[str, int]) -> None:
+        now = raft.now.us
+        first = raft.tail.last.index + 1
+        self.first = first  # its first entry: nothing commits by counting before it (§5.4.2)
+        self.progress = {name: Progress(name, first, now) for name in raft.config.names}
+        self.reads = Reads()
+        self.notes = Notes()
+        self.round = 0
+        self.heartbeat_us = now
+        self.commit_told = raft.commit
+        self.commit_tick_us = 0
+        self.unwritten: list[Entry] = []
+        self.uncommitted: list[tuple[int, int]] = []
+        self.uncommitted_bytes = 0
+        self._clock_ms = float(raft.tick)
+        self._clock_us = now
+        if raft.config.is_formed:
+            self.append(raft, Kind.NOOP, b"")
+        else:
+            self.append(raft, Kind.FORMED, pack_members(votes.items()))
+
+    @property
+    def leader(self) -> str:
+        return ""
+
+    @property
+    def deadline(self) -> int:
+        return min(self.heartbeat_us, self.commit_tick_us or self.heartbeat_us)
+
+    # -- the log ---------------------------------------------------------------------------------
+    def tick(self, raft: "Raft") -> int:
+        """Cluster time, ms: from the log's last tick on, by this node's monotonic clock; a turn
+        adds at most one election timeout, so that an outage lengthens leases."""
+        passed = min(raft.now.us - self._clock_us, raft.timing.election_us_min)
+        self._clock_us = raft.now.us
+        self._clock_ms += max(passed, 0) / MS
+        return int(self._clock_ms)
+
+    def append(self, raft: "Raft", kind: Kind, payload: bytes) -> None:
+        last = raft.tail.last
+        row = (last.index + 1, raft.term, kind, self.tick(raft), raft.now.wall_ms, payload)
+        entry = follow(last.check, row)
+        raft.append(entry)
+        self.unwritten.append(entry)
+        self.uncommitted.append((entry.index, entry_bytes(entry)))
+        self.uncommitted_bytes += entry_bytes(entry)
+
+    def refusal(self, raft: "Raft", grows: bool) -> Code | None:
+        """Why a proposal cannot be taken now; deletes are taken while the disk is merely low."""
+        if not 0 < raft.config.opened_index <= raft.commit:
+            return Code.FORMING
+        if self.uncommitted_bytes > UNCOMMITTED_BYTES_MAX:
+            return Code.BUSY
+        if raft.unapplied_bytes > UNAPPLIED_BYTES_MAX:
+            return Code.BUSY
+        level = self.space(raft)
+        return Code.DISK_LOW if level > 1 or (level and grows) else None
+
+    def space(self, raft: "Raft") -> int:
+        """The level at which the cluster's disks are: the leader's own, or what a majority has
+        left (one full disk of three must not stop the others)."""
+        levels = sorted(p.space for p in self.progress.values() if p.name != raft.name)
+        best_majority = majority(len(self.progress)) - 2  # beside the leader itself
+        others = levels[best_majority] if best_majority >= 0 else 0
+        return max(raft.space, others)
+
+    def own_term_committed(self, raft: "Raft") -> bool:
+        return raft.commit >= self.first
+
+
+# -- gateways ------------------------------------------------------------------------------------
+def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> None:
+    """A batch of commands becomes one entry, whose origin will answer for it."""
+    code = lead.refusal(raft, letter.grows)
+    if code is not None:
+        refuse(raft, (None if peer == raft.me else peer, letter.batch), code)
+        return
+    batch = Batch(peer.name, peer.boot, letter.batch, letter.commands)
+    lead.append(raft, Kind.COMMANDS, pack_batch(batch))
+
+
+def read(raft: "Raft", lead: Leader, peer: Peer, letter: ReadIndex | RelayRead) -> None:
+    lead.reads.waiting.append((None if peer == raft.me else peer, letter.batch))
+
+
+def refuse(raft: "Raft", asker: Asker, code: Code) -> None:
+    peer, batch = asker
+    raft.post(peer or Local.GATEWAY, Refused(batch, code))
+
+
+# -- acknowledgements ----------------------------------------------------------------------------
+def take_appended(raft: "Raft", lead: Leader, peer: Peer, letter: Appended) -> None:
+    progress = _progress_of(raft, lead, peer)
+    if progress is None or letter.index > raft.tail.last.index:
+        return
+    check = raft.tail.check_at(letter.index)
+    if check is not None and check != letter.check:
+        # The next Append names this leader's check at that place: who differs sees it and stops.
+        raft.counters.add("acknowledgements_diverged")
+        progress.probe_from(letter.index + 1)
+        return
+    progress.heard_us = raft.now.us
+    if progress.acknowledged(peer.disk, letter.index):
+        _count(raft, lead)
+
+
+def _progress_of(raft: "Raft", lead: Leader, peer: Peer) -> Progress | None:
+    """The member's progress, if this disk counts."""
+    if not raft.config.counts(peer.name, peer.disk):
+        return None
+    return lead.progress.get(peer.name)
+
+
+def _count(raft: "Raft", lead: Leader) -> None:
+    """Commit what a majority holds, if it is of this term (thesis §3.6.2, Figure 8)."""
+    index = reached([p.match for p in lead.progress.values()])
+    if index < lead.first or index <= raft.commit:
+        return
+    raft.commit_to(index)
+    passed = 0
+    while passed < len(lead.uncommitted) and lead.uncommitted[passed][0] <= index:
+        lead.uncommitted_bytes -= lead.uncommitted[passed][1]
+        passed += 1
+    del lead.uncommitted[:passed]
+
+
+def take_mismatch(raft: "Raft", lead: Leader, peer: Peer, letter: Mismatched) -> None:
+    """The logs part before what was sent: go back a term a round trip (§5.3)."""
+    progress = _progress_of(raft, lead, peer)
+    if progress is None:
+        return
+    progress.heard_us = raft.now.us
+    if letter.prev_index <= progress.match or letter.prev_index >= progress.next:
+        raft.counters.add("mismatches_stale")
+        return
+    base = raft.tail.base.index
+    place = max(raft.tail.find(letter.hint_index, letter.hint_term), base)
+    progress.probe_from(min(place, letter.last_index, letter.prev_index - 1) + 1)
+    if progress.next <= base:
+        raft.counters.add("members_behind_the_log")
+        progress.probe_from(base + 1)
+
+
+def take_heartbeat_ack(raft: "Raft", lead: Leader, peer: Peer, letter: HeartbeatAcked) -> None:
+    progress = _progress_of(raft, lead, peer)
+    if progress is None:
+        return
+    progress.heard_us = raft.now.us
+    progress.space = letter.space
+    progress.round = max(progress.round, min(letter.round, lead.round))
+    _confirm_reads(raft, lead)
+
+
+def _confirm_reads(raft: "Raft", lead: Leader) -> None:
+    lead.progress[raft.name].round = lead.round
+    confirmed = reached([p.round for p in lead.progress.values()])
+    for (peer, batch), index in lead.reads.confirm(confirmed):
+        raft.post(peer or Local.GATEWAY, ReadAt(batch, index))
+
+
+def take_note(raft: "Raft", lead: Leader, peer: Peer, letter: Noted) -> None:
+    """Replicas' sums at an index: what a majority gave becomes an entry that all compare with."""
+    if raft.config.counts(peer.name, peer.disk):
+        lead.notes.take(letter.index, peer.name, letter.written)
+        agreed = lead.notes.agreed(letter.index, len(raft.config.members))
+        if agreed is not None:
+            lead.append(raft, Kind.AGREED, pack_agreed(letter.index, agreed))
+        elif lead.notes.is_split(letter.index, len(raft.config.members)):
+            raft.counters.add("state_hash_without_majority")
+
+
+def refuse_pre_vote(raft: "Raft", _lead: Leader, peer: Peer, letter: PreVote) -> None:
+    raft.post(peer, PreVoted(raft.term, letter.term, False))
+
+
+# -- older entries, for a member that is far behind ----------------------------------------------
+def take_fetched(raft: "Raft", lead: Leader, letter: Fetched) -> None:
+    for progress in lead.progress.values():
+        if progress.fetching != letter.first:
+            continue
+        progress.fetching = 0
+        held = [e for e in letter.entries if _is_mine(raft, e)]
+        prev = progress.next - 1
+        check = raft.tail.check_at(prev)
+        if check is None and held and held[0].index == prev:
+            check = held[0].check
+        rows = [e for e in held if e.index > prev]
+        if check is not None and rows and rows[0].index == progress.next:
+            _send(raft, progress, check, _fitting(rows))
+
+
+def _is_mine(raft: "Raft", entry: Entry) -> bool:
+    """A reply made before a truncation may hold what is gone: same index and term, same entry."""
+    tail = raft.tail
+    return (
+        tail.base.index < entry.index <= tail.last.index and tail.term_at(entry.index) == entry.term
+    )
+
+
+def _fitting(entries: list[Entry]) -> tuple[Entry, ...]:
+    size = 0
+    for count, entry in enumerate(entries):
+        size += entry_bytes(entry)
+        if count and size > APPEND_BYTES_MAX:
+            return tuple(entries[:count])
+    return tuple(entries)
+
+
+# -- the end of a turn ---------------------------------------------------------------------------
+def open_when_all_have_formed(raft: "Raft", lead: Leader) -> None:
+    """OPENED follows when every member has acknowledged FORMED: from here on clients are served."""
+    config = raft.config
+    if config.opened_index or not lead.own_term_committed(raft):
+        return
+    if all(p.match >= config.formed_index for p in lead.progress.values()):
+        lead.append(raft, Kind.OPENED, b"")
+
+
+def missing(raft: "Raft", lead: Leader) -> tuple[str, ...]:
+    """Who has not acknowledged FORMED, before the cluster opens."""
+    config = raft.config
+    if 0 < config.opened_index <= raft.commit:
+        return ()
+    return tuple(n for n, p in lead.progress.items() if p.match < max(config.formed_index, 1))
+
+
+def expire_what_is_due(raft: "Raft", lead: Leader) -> None:
+    """An idle leader writes the passing of time down, once something depends on it."""
+    if raft.due and lead.own_term_committed(raft) and lead.tick(raft) >= raft.due:
+        raft.due = 0
+        lead.append(raft, Kind.TICK, b"")
+
+
+def replicate(raft: "Raft", lead: Leader) -> None:
+    for name, progress in lead.progress.items():
+        if name != raft.name:
+            _send_what_is_new(raft, progress)
+    write_unwritten(raft, lead)
+
+
+def _send_what_is_new(raft: "Raft", progress: Progress) -> None:
+    tail = raft.tail
+    while progress.open and progress.next <= tail.last.index:
+        prev = progress.next - 1
+        check = tail.check_at(prev)
+        if check is None or tail.get(progress.next) is None:
+            progress.fetching = progress.next if check is not None else prev
+            raft.post(Local.LOG, Fetch(progress.fetching, tail.last.index))
+            return
+        entries = tail.slice(progress.next, tail.last.index, APPEND_BYTES_MAX)
+        _send(raft, progress, check, entries)
+
+
+def _send(raft: "Raft", progress: Progress, prev_check: bytes, entries: tuple[Entry, ...]) -> None:
+    raft.post(raft.peer(progress.name), _letter(raft, progress, prev_check, entries))
+    last = progress.next - 1 + len(entries)
+    progress.sent(last, sum(map(entry_bytes, entries)), raft.now.us)
+
+
+def _letter(
+    raft: "Raft", progress: Progress, prev_check: bytes, entries: tuple[Entry, ...]
+) -> Append:
+    prev = progress.next - 1
+    return Append(
+        raft.term,
+        prev,
+        raft.tail.term_at(prev),
+        prev_check,
+        tuple(entry[1:6] for entry in entries),
+        raft.commit,
+        progress.match,
+        raft.everyone_has,
+    )
+
+
+def write_unwritten(raft: "Raft", lead: Leader) -> None:
+    """The leader's own acknowledgement comes back from its log like anybody else's."""
+    if lead.unwritten:
+        entries, lead.unwritten = lead.unwritten, []
+        last = raft.tail.last
+        sealed = ((raft.me, Appended(raft.term, last.index, last.check)),)
+        raft.write(entries=entries, sealed=sealed)
+
+
+def beat(raft: "Raft", lead: Leader) -> None:
+    """A round: the leader lives; who waits for a read joins; what was lost is asked about."""
+    now = raft.now.us
+    lead.heartbeat_us = now + raft.timing.heartbeat_us
+    raft.everyone_has = max(
+        raft.everyone_has, min(min(p.match for p in lead.progress.values()), raft.commit)
+    )
+    start_round(raft, lead)
+    for name, progress in lead.progress.items():
+        overdue = progress.waiting and now - progress.asked_us >= raft.timing.heartbeat_us
+        if name != raft.name and overdue:
+            _ask_again(raft, progress)
+    raft.keep_witness_near()
+
+
+def _ask_again(raft: "Raft", progress: Progress) -> None:
+    """An Append or its acknowledgement may be lost with its connection: an empty Append asks.
+    A probe is simply sent again; and where memory no longer reaches, probing begins anew."""
+    prev = progress.next - 1
+    check = raft.tail.check_at(prev)
+    if progress.probing or check is None:
+        progress.probe_from(progress.next if progress.probing else progress.match + 1)
+    else:
+        progress.asked_us = raft.now.us
+        raft.post(raft.peer(progress.name), _letter(raft, progress, check, ()))
+
+
+def start_round(raft: "Raft", lead: Leader) -> None:
+    lead.round += 1
+    if lead.own_term_committed(raft):
+        lead.reads.join(lead.round, raft.commit)
+    for name, progress in lead.progress.items():
+        if name != raft.name:
+            letter = Heartbeat(
+                raft.term, lead.round, raft.commit, progress.match, raft.everyone_has
+            )
+            raft.post(raft.peer(name), letter)
+    _told(raft, lead)
+    _confirm_reads(raft, lead)
+
+
+def start_round_for_reads(raft: "Raft", lead: Leader) -> None:
+    """Reads start a round at once when none is under way; else they wait, a heartbeat at most."""
+    if lead.reads.waiting and not lead.reads.under_way and lead.own_term_committed(raft):
+        start_round(raft, lead)
+
+
+def tell_commit(raft: "Raft", lead: Leader) -> None:
+    """Followers learn the commit index from the next Append, or from a tick a moment later."""
+    if any(isinstance(letter, Append) for _to, letter in raft.out):
+        _told(raft, lead)
+    if raft.commit <= lead.commit_told:
+        lead.commit_tick_us = 0
+    elif not lead.commit_tick_us:
+        lead.commit_tick_us = raft.now.us + raft.timing.commit_tick_us
+    elif raft.now.us >= lead.commit_tick_us:
+        for peer in raft.others:
+            raft.post(peer, Commit(raft.term, raft.commit))
+        _told(raft, lead)
+
+
+def _told(raft: "Raft", lead: Leader) -> None:
+    lead.commit_told = raft.commit
+    lead.commit_tick_us = 0
+
+
+def has_lost_its_majority(raft: "Raft", lead: Leader) -> bool:
+    """CheckQuorum (thesis §6.2): nobody must wait for a leader that nobody follows."""
+    lead.progress[raft.name].heard_us = raft.now.us
+    heard = reached([p.heard_us for p in lead.progress.values()])
+    return raft.now.us - heard > raft.timing.step_down_us
+
+
+def has_stalled(raft: "Raft") -> bool:
+    """A disk that takes seconds for a sync: another node's is better."""
+    return raft.now.us - raft.unsaved_since_us > raft.timing.stall_us

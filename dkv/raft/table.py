@@ -1,0 +1,346 @@
+"""(role, letter) → handler, total: what each role does with everything that can arrive.
+
+Owns: dispatch, the gate that every term passes, and the changes of role. Must never know what a
+handler does. A pair that needs nothing says `ignored`; a pair that is missing is a bug that a test
+finds.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from dkv.address import Instant, Local, Outbox, Peer
+from dkv.entries import Position
+from dkv.errors import Code
+from dkv.limits import TERM_MAX
+from dkv.messages import (
+    Append,
+    Appended,
+    Commit,
+    Consumed,
+    Due,
+    Durable,
+    Fetched,
+    Heartbeat,
+    HeartbeatAcked,
+    Mismatched,
+    Noted,
+    PreVote,
+    PreVoted,
+    Propose,
+    ReadAt,
+    ReadIndex,
+    Refused,
+    Relay,
+    RelayRead,
+    RequestVote,
+    Saved,
+    Space,
+    Trimmed,
+    Voted,
+)
+from dkv.raft import candidate, follower, leader
+from dkv.raft.candidate import Candidate, Election, PreCandidate
+from dkv.raft.core import Raft
+from dkv.raft.follower import Follower
+from dkv.raft.leader import Leader
+from dkv.raft.quorum import Outcome
+
+Role = Follower | PreCandidate | Candidate | Leader
+Handler = Callable[[Raft, Any, Peer, Any], None]
+ROLES = (Follower, PreCandidate, Candidate, Leader)
+
+
+def ignored(_raft: Raft, _role: Role, _peer: Peer, _letter: Any) -> None:
+    """This letter means nothing to this role; a late one, mostly."""
+
+
+# == changes of role =============================================================================
+def become_follower(raft: Raft, term: int) -> None:
+    """Of `term`, following nobody yet. A leader lets go: its reads are refused, its entries stay
+    as they are, committed or not."""
+    if isinstance(raft.role, Leader):
+        leader.write_unwritten(raft, raft.role)
+        raft.counters.add("step_downs")
+        for asker in raft.role.reads.abandon():
+            leader.refuse(raft, asker, Code.NOT_LEADER)
+    if term > raft.term:
+        raft.adopt_term(term)
+    raft.role = Follower(raft)
+
+
+def pre_campaign(raft: Raft) -> None:
+    if not follower.may_choose(raft):
+        raft.role = Follower(raft)
+        return
+    role = PreCandidate(raft)
+    raft.role = role
+    candidate.ask_for_pre_votes(raft, role)
+    if role.count(raft, raft.me, True) is Outcome.WON:
+        campaign(raft)
+
+
+def campaign(raft: Raft) -> None:
+    raft.role = Candidate(raft)
+    candidate.ask_for_votes(raft, raft.role)
+
+
+def lead(raft: Raft, votes: dict[str, int]) -> None:
+    raft.counters.add("elections_won")
+    raft.role = Leader(raft, votes)
+    leader.beat(raft, raft.role)
+
+
+# == handlers that change the role ===============================================================
+def obey(raft: Raft, role: Role, peer: Peer, letter: Append | Heartbeat | Commit) -> None:
+    """A candidate hears the leader of its own term."""
+    become_follower(raft, raft.term)
+    HANDLERS[Follower, type(letter)](raft, raft.role, peer, letter)
+
+
+def vote_as_follower(raft: Raft, _role: PreCandidate, peer: Peer, letter: RequestVote) -> None:
+    """Merely pre-campaigning is no vote: another candidate of this term may have it."""
+    become_follower(raft, raft.term)
+    follower.answer_vote(raft, raft.role, peer, letter)  # type: ignore[arg-type]
+
+
+def take_pre_vote(raft: Raft, role: PreCandidate, peer: Peer, letter: PreVoted) -> None:
+    if candidate.count_pre_vote(raft, role, peer, letter) is Outcome.WON:
+        campaign(raft)
+
+
+def take_vote(raft: Raft, role: Candidate, peer: Peer, letter: Voted) -> None:
+    if role.count(raft, peer, letter.granted) is Outcome.WON:
+        lead(raft, role.granted)
+
+
+# == handlers that every role shares =============================================================
+def take_saved(raft: Raft, _role: Role, _peer: Peer, letter: Saved) -> None:
+    raft.write_saved(letter.number)
+
+
+def take_fetched(raft: Raft, role: Role, _peer: Peer, letter: Fetched) -> None:
+    raft.fetched(letter)
+    if isinstance(role, Leader):
+        leader.take_fetched(raft, role, letter)
+
+
+def take_trimmed(raft: Raft, _role: Role, _peer: Peer, letter: Trimmed) -> None:
+    raft.tail.rebase(Position(*letter))
+
+
+def take_space(raft: Raft, _role: Role, _peer: Peer, letter: Space) -> None:
+    raft.space = letter.level
+
+
+def take_consumed(raft: Raft, _role: Role, _peer: Peer, letter: Consumed) -> None:
+    raft.consumed(letter.index)
+
+
+def take_durable(raft: Raft, _role: Role, _peer: Peer, letter: Durable) -> None:
+    raft.durable = max(raft.durable, letter.index)
+    raft.consumed(letter.index)
+
+
+def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
+    raft.due = letter.tick
+
+
+def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt) -> None:
+    """The way back of what this node relayed."""
+    raft.post(Local.GATEWAY, letter)
+
+
+_EVERY_ROLE: dict[type, Handler] = {
+    Saved: take_saved,
+    Fetched: take_fetched,
+    Trimmed: take_trimmed,
+    Space: take_space,
+    Consumed: take_consumed,
+    Durable: take_durable,
+    Due: take_due,
+    Refused: pass_to_gateway,
+    ReadAt: pass_to_gateway,
+}
+
+_BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
+    #            Follower                  PreCandidate        Candidate                  Leader
+    PreVote: (
+        follower.answer_pre_vote,
+        candidate.answer_pre_vote,
+        candidate.answer_pre_vote,
+        leader.refuse_pre_vote,
+    ),
+    PreVoted: (ignored, take_pre_vote, ignored, ignored),
+    RequestVote: (
+        follower.answer_vote,
+        vote_as_follower,
+        candidate.refuse_vote,
+        candidate.refuse_vote,
+    ),
+    Voted: (ignored, ignored, take_vote, ignored),
+    Append: (follower.take_append, obey, obey, ignored),
+    Heartbeat: (follower.take_heartbeat, obey, obey, ignored),
+    Commit: (follower.take_commit, obey, obey, ignored),
+    Appended: (ignored, ignored, ignored, leader.take_appended),
+    Mismatched: (ignored, ignored, ignored, leader.take_mismatch),
+    HeartbeatAcked: (ignored, ignored, ignored, leader.take_heartbeat_ack),
+    Noted: (follower.pass_note, ignored, ignored, leader.take_note),
+    Propose: (
+        follower.relay_proposal,
+        candidate.refuse_proposal,
+        candidate.refuse_proposal,
+        leader.propose,
+    ),
+    ReadIndex: (
+        follower.relay_read,
+        candidate.refuse_proposal,
+        candidate.refuse_proposal,
+        leader.read,
+    ),
+    Relay: (
+        follower.refuse_relayed,
+        follower.refuse_relayed,
+        follower.refuse_relayed,
+        leader.propose,
+    ),
+    RelayRead: (
+        follower.refuse_relayed,
+        follower.refuse_relayed,
+        follower.refuse_relayed,
+        leader.read,
+    ),
+}
+
+HANDLERS: dict[tuple[type, type], Handler] = {
+    **{(role, letter): handler for letter, handler in _EVERY_ROLE.items() for role in ROLES},
+    **{
+        (role, letter): handler
+        for letter, handlers in _BY_ROLE.items()
+        for role, handler in zip(ROLES, handlers, strict=True)
+    },
+}
+
+# Letters that state a term, for which the receiver's own must be the same or move.
+TERMED = (
+    RequestVote,
+    Voted,
+    Append,
+    Appended,
+    Mismatched,
+    Heartbeat,
+    HeartbeatAcked,
+    Commit,
+)
+
+
+def receive(raft: Raft, peer: Peer, letter: Any) -> None:
+    """One letter: through the gate of terms, then to the role's handler."""
+    if isinstance(letter, TERMED) and not _pass_term(raft, peer, letter):
+        return
+    if isinstance(letter, PreVoted) and raft.term < letter.term <= TERM_MAX:
+        become_follower(raft, letter.term)
+    if isinstance(letter, Append) and not _is_coherent(letter):
+        raft.counters.add("appends_incoherent")
+        return
+    HANDLERS[type(raft.role), type(letter)](raft, raft.role, peer, letter)
+
+
+def _pass_term(raft: Raft, peer: Peer, letter: Any) -> bool:
+    if letter.term > TERM_MAX:
+        raft.counters.add("terms_absurd")
+        return False
+    if letter.term < raft.term:
+        _answer_the_past(raft, peer, letter)
+        return False
+    if letter.term > raft.term:
+        if isinstance(letter, RequestVote) and _hears_a_leader(raft):
+            raft.counters.add("votes_ignored_under_a_leader")
+            return False
+        become_follower(raft, letter.term)
+    return True
+
+
+def _hears_a_leader(raft: Raft) -> bool:
+    """Nobody is deposed by a vote while its followers hear it (thesis §4.2.3)."""
+    role = raft.role
+    if isinstance(role, Leader):
+        return not leader.has_lost_its_majority(raft, role)
+    return isinstance(role, Follower) and role.hears_a_leader(raft)
+
+
+def _answer_the_past(raft: Raft, peer: Peer, letter: Any) -> None:
+    """Whoever asks with an old term learns the new one; an old answer is dropped."""
+    if isinstance(letter, RequestVote):
+        raft.post(peer, Voted(raft.term, False))
+    elif isinstance(letter, Append):
+        last = raft.tail.last.index
+        raft.post(peer, Mismatched(raft.term, letter.prev_index, last, 0, 0))
+    elif isinstance(letter, Heartbeat):
+        raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
+    else:
+        raft.counters.add("letters_of_older_terms")
+
+
+def _is_coherent(letter: Append) -> bool:
+    """Terms never fall along a log, nor exceed the leader's; the first entry is everyone's."""
+    terms = [letter.prev_term, *[row[0] for row in letter.rows], letter.term]
+    return letter.prev_index >= 1 and all(a <= b for a, b in pairwise(terms))
+
+
+# == turns =======================================================================================
+def turn(raft: Raft, letters: list[tuple[Peer, Any]], now: Instant) -> Outbox:
+    """Everything that has arrived, then what time has brought, then what follows from both."""
+    raft.now = now
+    for peer, letter in letters:
+        receive(raft, peer, letter)
+    _pass_time(raft)
+    role = raft.role
+    if isinstance(role, Leader):
+        leader.open_when_all_have_formed(raft, role)
+        leader.expire_what_is_due(raft, role)
+        leader.replicate(raft, role)
+        leader.start_round_for_reads(raft, role)
+        leader.tell_commit(raft, role)
+    raft.keep_hard_state()
+    raft.close_turn(*_news(raft))
+    out, raft.out = raft.out, []
+    return out
+
+
+def _pass_time(raft: Raft) -> None:
+    role = raft.role
+    if isinstance(role, Leader):
+        if leader.has_lost_its_majority(raft, role) or leader.has_stalled(raft):
+            become_follower(raft, raft.term)
+        elif raft.now.us >= role.heartbeat_us:
+            leader.beat(raft, role)
+    elif raft.now.us >= role.deadline:
+        pre_campaign(raft)
+
+
+def _news(raft: Raft) -> tuple[str, tuple[str, ...]]:
+    """Who leads, and who is missing before the cluster opens."""
+    role = raft.role
+    if isinstance(role, Leader):
+        return raft.name, leader.missing(raft, role)
+    waiting = () if raft.config.is_formed else _unheard(raft)
+    return (role.leader if isinstance(role, Follower) else ""), waiting
+
+
+def _unheard(raft: Raft) -> tuple[str, ...]:
+    return tuple(n for n in raft.config.names if n != raft.name and n not in raft.peers)
+
+
+def deadline(raft: Raft) -> int:
+    """When, in monotonic microseconds, `turn` must be called though nothing has arrived."""
+    return raft.role.deadline
+
+
+def begin(raft: Raft, now: Instant) -> None:
+    """At start: follow nobody, and listen for an election timeout."""
+    raft.now = now
+    raft.role = Follower(raft)
+
+
+__all__ = ["HANDLERS", "ROLES", "Election", "Role", "begin", "deadline", "receive", "turn"]
