@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
 
+from dkv.entries import Entry
 from dkv.ids import CLUSTER_ID_BYTES, is_name
 from dkv.limits import CHECK_BYTES, INT_MAX
 from dkv.messages import CATALOGUE, FROM_PEERS, LETTER_VERSION, Envelope
@@ -30,7 +31,24 @@ def decode(frame: bytes) -> list[Any]:
     """The letters of a frame made by `encode` in this process."""
     version, *letters = msgpack.unpackb(frame, use_list=False)
     assert version == LETTER_VERSION, version
-    return [CATALOGUE[fields[0]](*fields[1:]) for fields in letters]
+    return [_letter(fields) for fields in letters]
+
+
+def _letter(fields: tuple[Any, ...]) -> Any:
+    letter = CATALOGUE[fields[0]](*fields[1:])
+    place = _ENTRIES.get(fields[0])
+    if place is None:
+        return letter
+    return letter._replace(**{place: tuple(map(Entry._make, getattr(letter, place)))})
+
+
+# The field of a letter that holds entries, which msgpack returns as bare tuples.
+_ENTRIES: dict[int, str] = {
+    tag: name
+    for tag, letter in CATALOGUE.items()
+    for name, hint in get_type_hints(letter).items()
+    if hint == tuple[Entry, ...]
+}
 
 
 class Garbled(Exception):

@@ -24,7 +24,7 @@ Result = tuple[int, int, bytes]  # session, sequence, packed answer
 Member = tuple[str, str, bytes, str]  # name, peer address, peer Curve key, client address
 
 
-# == the outside, made by a shell from what its ports received; never encoded ====================
+# == the outside, made by a shell from what its ports received ===================================
 class FromPeer(NamedTuple):
     """A frame on the peer port, or one that this node's own log posted to it."""
 
@@ -84,6 +84,12 @@ class Led(NamedTuple):
     leader: str
     opened: bool
     waiting: tuple[str, ...]
+
+
+class Heard(NamedTuple):
+    """At each heartbeat: a leader with a majority was heard of just now."""
+
+    commit: int
 
 
 # == consensus → log =============================================================================
@@ -186,10 +192,12 @@ class Noted(NamedTuple):
 
 # == gateway ↔ state machine =====================================================================
 class Lookup(NamedTuple):
-    """Answer these reads once `index` is applied (0: at once). The answers come as Found."""
+    """Answer these reads once `index` is applied (0: at once). The answers come as Found; after
+    `ttl_ms` nobody waits for them."""
 
     batch: int
     index: int
+    ttl_ms: int
     reads: tuple[bytes, ...]
 
 
@@ -380,10 +388,12 @@ class Commit(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """A Propose from another member's gateway: one hop, its deadline kept."""
+    """A Propose from another member's gateway: one hop, its deadline kept. `round` is the leader's
+    last one heard when it was sent, by which the leader knows how old it is at least."""
 
     batch: int
     ttl_ms: int
+    round: int
     grows: bool
     commands: tuple[bytes, ...]
 
@@ -395,11 +405,15 @@ class RelayRead(NamedTuple):
 Letter = NamedTuple  # any of the above, where the type does not matter
 
 CATALOGUE: dict[int, type] = {
+    1: FromPeer,
+    2: FromClient,
+    3: ToClient,
     10: Propose,
     11: ReadIndex,
     20: Refused,
     21: ReadAt,
     22: Led,
+    23: Heard,
     30: Write,
     31: Fetch,
     32: Cut,

@@ -8,6 +8,7 @@ fields, which a client packs once and sends unchanged in every retry.
 """
 
 from enum import IntEnum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgpack
@@ -233,8 +234,8 @@ class Header(NamedTuple):
     level: str = "linearizable"
 
 
-def read_body(body: bytes, bytes_max: int) -> list[Any]:
-    """The requests of a message: a map, or an array of maps; not yet checked one by one.
+def read_body(body: bytes, bytes_max: int) -> tuple[list[Any], bool]:
+    """The requests of a message, not yet checked one by one, and whether they came as a list.
 
     Bounded before it allocates: no ext types, no nested arrays, at most as many maps as requests.
     Raises `Malformed`.
@@ -256,10 +257,11 @@ def read_body(body: bytes, bytes_max: int) -> list[Any]:
         raise
     except Exception as error:  # msgpack raises six unrelated kinds on bad bytes
         raise Malformed(Code.BAD_REQUEST, "the body is not msgpack within the limits") from error
-    requests = outer if type(outer) is list else [outer]
-    if not requests:
+    if type(outer) is not list:
+        return [outer], False
+    if not outer:
         raise Malformed(Code.BAD_REQUEST, "an empty list of requests")
-    return requests
+    return outer, True
 
 
 class _Budget:
@@ -372,6 +374,11 @@ def end_of_prefix(prefix: bytes) -> bytes:
     """The first key beyond all that begin with `prefix`; empty if there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+
+
+def operation_digest(command: bytes) -> int:
+    """The 8-byte hash by which a retry is known to be the same operation: of its bytes, as sent."""
+    return int.from_bytes(blake2b(command, digest_size=8).digest()) & INT_MAX
 
 
 def pack_command(op: str, **fields: Any) -> bytes:

@@ -8,6 +8,7 @@ added, committed or not.
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from dkv.errors import Fault
 from dkv.kv.version import Version
 
 SUM_MASK = 2**64 - 1
@@ -34,6 +35,10 @@ class Meta(NamedTuple):
 
 
 class Store(Protocol):
+    errors: type[Exception]
+
+    def fault(self, error: Exception) -> Fault: ...
+
     def meta(self) -> Meta: ...
 
     def sessions(self) -> Iterable[tuple[int, bytes]]:
@@ -63,10 +68,8 @@ class Store(Protocol):
         """Up to `count` rows with after < id <= through: (id, row check, index check), recomputed
         from the content. Raises `Fault` where a row does not fit its own check."""
 
-    def scan_index(
-        self, after: tuple[bytes, int], through: int, count: int
-    ) -> list[tuple[bytes, int]]:
-        """Up to `count` rows of the index behind `after`, with ids <= `through`."""
+    def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
+        """Up to `count` rows (key, id) of the index behind `after`."""
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk, for `status`."""

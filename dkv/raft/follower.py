@@ -13,6 +13,7 @@ from dkv.messages import (
     Append,
     Appended,
     Commit,
+    Heard,
     Heartbeat,
     HeartbeatAcked,
     Mismatched,
@@ -45,6 +46,7 @@ class Follower:
         self.leader = leader
         self.heard_us: int | None = raft.now.us if leader else None
         self.verified = 0
+        self.round = 0  # the leader's last one heard
         self.deadline = raft.now.us + draw_timeout(raft)
 
     def follow(self, raft: "Raft", peer: Peer) -> None:
@@ -144,11 +146,13 @@ def _same(raft: "Raft", index: int, row: tuple[int, int, int, int, bytes]) -> bo
 
 def take_heartbeat(raft: "Raft", role: Follower, peer: Peer, letter: Heartbeat) -> None:
     role.follow(raft, peer)
+    role.round = letter.round
     if raft.has_lost(letter.match):
         return
     raft.commit_to(min(letter.commit, role.verified))
     raft.heard_everyone_has(letter.everyone_has)
     raft.keep_witness_near()
+    raft.post(Local.GATEWAY, Heard(raft.commit))
     raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
 
 
@@ -200,7 +204,8 @@ def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -
     if not role.leader:
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return
-    raft.post(raft.peer(role.leader), Relay(*letter))
+    relay = Relay(letter.batch, letter.ttl_ms, role.round, letter.grows, letter.commands)
+    raft.post(raft.peer(role.leader), relay)
 
 
 def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> None:

@@ -7,6 +7,7 @@ Everything that arrives in a turn is appended first and sent once, at the end of
 members before the own log: the leader's log is just its nearest follower.
 """
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from dkv.address import Local, Peer
@@ -19,6 +20,7 @@ from dkv.messages import (
     Commit,
     Fetch,
     Fetched,
+    Heard,
     Heartbeat,
     HeartbeatAcked,
     Mismatched,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from dkv.raft.core import Raft
 
 
+_ROUNDS_KEPT = 256
+
+
 class Leader:
     def __init__(self, raft: "Raft", votes: dict[str, int]) -> None:
         now = raft.now.us
@@ -51,6 +56,7 @@ class Leader:
         self.reads = Reads()
         self.notes = Notes()
         self.round = 0
+        self._round_began: deque[tuple[int, int]] = deque(maxlen=_ROUNDS_KEPT)
         self.heartbeat_us = now
         self.commit_told = raft.commit
         self.commit_tick_us = 0
@@ -109,6 +115,21 @@ class Leader:
         others = levels[best_majority] if best_majority >= 0 else 0
         return max(raft.space, others)
 
+    def next_round(self, raft: "Raft") -> int:
+        self.round += 1
+        self._round_began.append((self.round, raft.now.us))
+        return self.round
+
+    def age_us(self, raft: "Raft", last_heard: int) -> int:
+        """How old a letter is at least, whose sender had not heard the round after `last_heard`.
+        (A queue may hold it for long: this node may have been stopped meanwhile.)"""
+        if last_heard >= self.round:
+            return 0
+        for number, began_us in self._round_began:
+            if number > last_heard:
+                return raft.now.us - began_us
+        return 0
+
     def own_term_committed(self, raft: "Raft") -> bool:
         return raft.commit >= self.first
 
@@ -117,6 +138,9 @@ class Leader:
 def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> None:
     """A batch of commands becomes one entry, whose origin will answer for it."""
     code = lead.refusal(raft, letter.grows)
+    if isinstance(letter, Relay) and lead.age_us(raft, letter.round) > letter.ttl_ms * MS:
+        raft.counters.add("proposals_expired")
+        code = Code.TIMEOUT
     if code is not None:
         refuse(raft, (None if peer == raft.me else peer, letter.batch), code)
         return
@@ -340,6 +364,7 @@ def beat(raft: "Raft", lead: Leader) -> None:
         if name != raft.name and overdue:
             _ask_again(raft, progress)
     raft.keep_witness_near()
+    raft.post(Local.GATEWAY, Heard(raft.commit))
 
 
 def _ask_again(raft: "Raft", progress: Progress) -> None:
@@ -355,7 +380,7 @@ def _ask_again(raft: "Raft", progress: Progress) -> None:
 
 
 def start_round(raft: "Raft", lead: Leader) -> None:
-    lead.round += 1
+    lead.next_round(raft)
     if lead.own_term_committed(raft):
         lead.reads.join(lead.round, raft.commit)
     for name, progress in lead.progress.items():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from dkv.address import Instant, Local, Outbox, Peer
+from dkv.address import Local, Outbox, Peer
 from dkv.entries import Position
 from dkv.errors import Code
 from dkv.limits import TERM_MAX
@@ -289,11 +289,8 @@ def _is_coherent(letter: Append) -> bool:
 
 
 # == turns =======================================================================================
-def turn(raft: Raft, letters: list[tuple[Peer, Any]], now: Instant) -> Outbox:
-    """Everything that has arrived, then what time has brought, then what follows from both."""
-    raft.now = now
-    for peer, letter in letters:
-        receive(raft, peer, letter)
+def end_turn(raft: Raft) -> Outbox:
+    """Everything has been received: what time has brought, and what follows from both."""
     _pass_time(raft)
     role = raft.role
     if isinstance(role, Leader):
@@ -333,14 +330,13 @@ def _unheard(raft: Raft) -> tuple[str, ...]:
 
 
 def deadline(raft: Raft) -> int:
-    """When, in monotonic microseconds, `turn` must be called though nothing has arrived."""
+    """When, in monotonic microseconds, a turn must be had though nothing has arrived."""
     return raft.role.deadline
 
 
-def begin(raft: Raft, now: Instant) -> None:
+def begin(raft: Raft) -> None:
     """At start: follow nobody, and listen for an election timeout."""
-    raft.now = now
     raft.role = Follower(raft)
 
 
-__all__ = ["HANDLERS", "ROLES", "Election", "Role", "begin", "deadline", "receive", "turn"]
+__all__ = ["HANDLERS", "ROLES", "Election", "Role", "begin", "deadline", "end_turn", "receive"]

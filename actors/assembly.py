@@ -1,0 +1,139 @@
+"""From a data directory to four actors: what a node does at start, whatever keeps its files.
+
+Owns: creating or believing a directory, comparing it with what this node was told, building the
+actors. Must never know sockets, threads or SQLite: the simulator assembles its nodes with this too.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, NamedTuple
+
+from actors import recovery
+from actors.admission import Admission, Verifier
+from actors.consensus import Consensus
+from actors.gateway import Gateway
+from actors.keeping import Hard, Journal, Margin, Witness
+from actors.log import Log
+from actors.machine import Machine
+from dkv.counters import Counters
+from dkv.entries import genesis
+from dkv.errors import Ending, Fault, Misconfigured
+from dkv.ids import Founding, draw_id
+from dkv.kv.state import State
+from dkv.kv.store import Store
+from dkv.limits import ClusterLimits, Timing
+from dkv.messages import Roster
+from dkv.raft.post import Charter
+
+FORMAT = 1
+
+
+class Plan(NamedTuple):
+    """What a node was told. `folder` is how its data directory is called to people."""
+
+    name: str
+    founding: Founding
+    limits: ClusterLimits
+    timing: Timing
+    roster: Roster
+    folder: str
+    joining: bool = False
+    verify: Verifier | None = None
+    probe: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Actors(NamedTuple):
+    consensus: Consensus
+    log: Log
+    machine: Machine
+    gateway: Gateway
+    boot: int
+    disk: int
+
+
+def assemble(
+    plan: Plan,
+    journal: Journal,
+    witness: Witness,
+    margin: Margin,
+    open_store: Callable[[int], Store],
+    rng: Random,
+) -> Actors:
+    """Believe or create the directory; then the four actors on it. Raises `Fault` where it cannot
+    be believed, `Misconfigured` where it is another's than this node was told."""
+    try:
+        return _assemble(plan, journal, witness, margin, open_store, rng)
+    except journal.errors as error:
+        raise journal.fault(error) from error
+
+
+def _assemble(
+    plan: Plan,
+    journal: Journal,
+    witness: Witness,
+    margin: Margin,
+    open_store: Callable[[int], Store],
+    rng: Random,
+) -> Actors:
+    hard = journal.hard()
+    if hard is None:
+        first = genesis(plan.founding, plan.limits)
+        disk = draw_id(rng)
+        hard = Hard(FORMAT, plan.name, disk, plan.joining, first.payload, first.check)
+        recovery.create(journal, witness, hard, first)
+    store = open_store(hard.disk)
+    found = recovery.examine(journal, witness, store.meta())
+    _compare(plan, found)
+    boot = draw_id(rng)
+    limits = found.limits
+    charter = Charter(
+        found.founding, limits, found.founding.cluster_id(), hard.genesis_check, plan.folder
+    )
+    start = found.start
+    counters = [Counters() for _ in range(4)]
+    consensus = Consensus(start, boot, charter, plan.timing, plan.roster, rng, counters[0])
+    log = Log(
+        journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
+    )
+    machine = Machine(State(store, limits), plan.name, boot, counters[2])
+    admission = Admission(limits, plan.verify, plan.probe, counters[3])
+    facts = {"disk": hard.disk, "boot": boot, **plan.facts}
+    gateway = Gateway(plan.name, limits, admission, facts, counters[3])
+    return Actors(consensus, log, machine, gateway, boot, hard.disk)
+
+
+def _compare(plan: Plan, found: recovery.Found) -> None:
+    """The directory's own founding rules; what this node was told must not contradict it."""
+    folder = plan.folder
+    if found.hard.name != plan.name:
+        raise Fault(
+            Ending.WRONG_DIRECTORY,
+            f"{folder} is the data directory of {found.hard.name}, not of {plan.name}: "
+            "check --name and --data-dir",
+        )
+    ours, theirs = plan.founding, found.founding
+    if ours.authority != theirs.authority:
+        raise Fault(
+            Ending.WRONG_DIRECTORY,
+            f"{folder} belongs to a cluster of another authority (or of another --insecure): "
+            "check --peer-trusted-ca-file and --data-dir",
+        )
+    if ours.token != theirs.token:
+        raise Fault(
+            Ending.WRONG_DIRECTORY,
+            f"{folder} belongs to a cluster with another --initial-cluster-token "
+            f"({theirs.token!r}, not {ours.token!r})",
+        )
+    members = set(found.start.configuration.names)
+    if set(ours.names) not in (members, set(theirs.names)):
+        raise Misconfigured(
+            f"--initial-cluster names {', '.join(sorted(ours.names))}, but the cluster in {folder} "
+            f"has the members {', '.join(sorted(members))}: name those"
+        )
+    for name, told, stored in zip(ClusterLimits._fields, plan.limits, found.limits, strict=True):
+        if told < stored:
+            raise Misconfigured(
+                f"--{name.replace('_', '-')} is {told}, the cluster was created with {stored}: "
+                "a member with a smaller limit cannot take what the others accept"
+            )

@@ -1,0 +1,160 @@
+"""The consensus actor: Raft, at its desk.
+
+Owns: what is not Raft but stands around it: frames from and to other nodes, what is sealed for the
+log, the roster, the facts for `status`. Must never know a socket; the rules are in `dkv.raft`.
+"""
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any
+
+import msgpack
+
+from dkv.address import Instant, Local, Member, Outbox, Peer
+from dkv.codec import Garbled, seal, unseal
+from dkv.counters import Counters
+from dkv.limits import Timing
+from dkv.messages import (
+    Append,
+    Describe,
+    Described,
+    FromPeer,
+    Hello,
+    Relay,
+    Roster,
+    Stop,
+    Stopped,
+    Write,
+)
+from dkv.raft import table
+from dkv.raft.core import Raft, Start
+from dkv.raft.leader import Leader
+from dkv.raft.post import Charter, PostOffice
+
+
+class Consensus:
+    name = Local.CONSENSUS
+
+    def __init__(
+        self,
+        start: Start,
+        boot: int,
+        charter: Charter,
+        timing: Timing,
+        roster: Roster,
+        rng: Random,
+        counters: Counters,
+    ) -> None:
+        self.counters = counters
+        self._raft = Raft(start, boot, timing, rng, counters)
+        self._office = PostOffice(self._raft, charter)
+        self._roster = roster
+        self._begun = False
+
+    @property
+    def deadline(self) -> int | None:
+        return table.deadline(self._raft) if self._begun else 0
+
+    def handle(self, batch: list[Any], now: Instant) -> Outbox:
+        raft = self._raft
+        raft.now = now
+        out: Outbox = [] if self._begun else self._begin()
+        stopping = False
+        for letter in batch:
+            match letter:
+                case FromPeer():
+                    self._read(letter)
+                case Roster():
+                    out.extend(self._introduce(letter))
+                case Describe():
+                    out.append((Local.GATEWAY, self._describe(letter)))
+                case Stop():
+                    stopping = True
+                case _:
+                    table.receive(raft, raft.me, letter)
+        out.extend(self._address(table.end_turn(raft)))
+        if stopping:
+            out.append((Local.NODE, Stopped(self.name.value)))
+        return out
+
+    # -- start -----------------------------------------------------------------------------------
+    def _begin(self) -> Outbox:
+        self._begun = True
+        table.begin(self._raft)
+        out = self._introduce(self._roster)
+        for peer in self._raft.others:
+            self._raft.post(peer, Hello())
+        return out
+
+    def _introduce(self, roster: Roster) -> Outbox:
+        """Whoever sends must know keys and addresses before the letters that need them."""
+        self._roster = roster
+        return [(Local.SHELL, roster), (Local.LOG, roster), (Local.GATEWAY, roster)]
+
+    # -- frames ----------------------------------------------------------------------------------
+    def _read(self, letter: FromPeer) -> None:
+        """One frame: its letters are read before the next frame is judged, for they may change
+        who is a member."""
+        try:
+            envelope, letters = unseal(letter.frame)
+        except Garbled as error:
+            self.counters.add(str(error))
+            return
+        if letter.name and letter.name != envelope.name:
+            self.counters.add("peer_name_forged")
+            return
+        sender = Peer(envelope.name, envelope.disk, envelope.boot)
+        for admitted in self._office.admit(envelope, letters):
+            table.receive(self._raft, sender, admitted)
+
+    def _address(self, outbox: Outbox) -> Outbox:
+        """Letters to peers become frames, and come first: a leader's Append leaves before its own
+        log is asked to sync."""
+        frames: Outbox = []
+        local: Outbox = []
+        groups: dict[Peer, list[Any]] = {}
+        for to, letter in outbox:
+            if isinstance(to, Peer):
+                group = groups.setdefault(to, [])
+                group.append(letter)
+                if isinstance(letter, Append | Relay):  # large ones: a frame has a limit
+                    frames.append((Member(to.name), self._seal(to, group)))
+                    group.clear()
+            elif isinstance(letter, Write):
+                local.append((to, letter._replace(sealed=self._sealed(letter.sealed))))
+            else:
+                local.append((to, letter))
+        frames.extend((Member(to.name), self._seal(to, g)) for to, g in groups.items() if g)
+        return frames + local
+
+    def _sealed(self, letters: Iterable[Any]) -> tuple[tuple[str, bytes], ...]:
+        return tuple((to.name, self._seal(to, [letter])) for to, letter in letters)
+
+    def _seal(self, to: Peer, letters: list[Any]) -> bytes:
+        return seal(self._office.envelope(to), letters)
+
+    # -- facts -----------------------------------------------------------------------------------
+    def _describe(self, letter: Describe) -> Described:
+        raft = self._raft
+        role = raft.role
+        facts: dict[str, Any] = {
+            "role": type(role).__name__.lower(),
+            "term": raft.term,
+            "vote": raft.vote,
+            "leader": raft.name if isinstance(role, Leader) else getattr(role, "leader", ""),
+            "last": raft.tail.last.index,
+            "commit": raft.commit,
+            "saved": raft.saved,
+            "handed": raft.handed,
+            "everyone_has": raft.everyone_has,
+            "disk": raft.disk,
+            "boot": raft.boot,
+            "formed": raft.config.is_formed,
+            "opened": 0 < raft.config.opened_index <= raft.commit,
+            "members": dict(raft.config.members),
+            **self._office.facts(),
+            "counters": self.counters.facts(),
+        }
+        if isinstance(role, Leader):
+            facts["match"] = {name: p.match for name, p in role.progress.items()}
+        return Described(letter.batch, self.name.value, msgpack.packb(facts))

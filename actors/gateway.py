@@ -1,0 +1,440 @@
+"""The gateway: where clients meet the cluster.
+
+Owns: requests from their admission to their answer. Must never know a peer, nor decide what a
+command does. Everything that was waiting becomes one Propose, and all reads one ReadIndex.
+
+1. Checked and admitted, a write waits for the turn's end; while no leader is known, it waits on.
+2. Proposed, it is answered by this node's own state machine (`Applied`), whoever led.
+3. A write of a session is proposed again, under the same sequence, on news of a new leader or after
+   a time with back-off, never past its deadline; one without a session never.
+4. At its deadline it is definitely refused only if every proposal of it was.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgpack
+
+from actors import replies
+from actors.admission import Admission, Asked, Refusal
+from actors.ledger import NEVER_US, Batch, Ledger, Pending
+from dkv.address import Instant, Local, Outbox
+from dkv.counters import Counters
+from dkv.errors import Applied as Known
+from dkv.errors import Code
+from dkv.kv.state import Command, pack_command_of
+from dkv.limits import ENTRY_BYTES_MAX, MS, SECOND, ClusterLimits
+from dkv.messages import (
+    Applied,
+    Describe,
+    Described,
+    Found,
+    FromClient,
+    Heard,
+    Led,
+    Lookup,
+    Propose,
+    ReadAt,
+    ReadIndex,
+    Refused,
+    Roster,
+    Stop,
+    Stopped,
+)
+from dkv.requests import operation_digest
+
+_STOP_GRACE_US = 2 * SECOND
+_HOLD_US = 50 * MS  # how often what waits for a leader is looked at
+_TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
+_DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
+
+
+class Gateway:
+    name = Local.GATEWAY
+
+    def __init__(
+        self,
+        node: str,
+        limits: ClusterLimits,
+        admission: Admission,
+        facts: dict[str, Any],
+        counters: Counters,
+    ) -> None:
+        self.counters = counters
+        self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
+        self._ledger = Ledger()
+        self._writes: list[Pending] = []  # admitted, not proposed
+        self._reads: list[Pending] = []
+        self._led = Led(0, "", False, ())
+        self._roster = Roster(())
+        self._heard_us: int | None = None
+        self._gathering: dict[int, tuple[Pending, dict[str, Any]]] = {}
+        self._stop_us: int | None = None
+        self._stopped = False
+        self._now = Instant(0, 0)
+        self._out: Outbox = []
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            FromClient: self._arrived,
+            Applied: self._applied,
+            Found: self._found,
+            ReadAt: self._read_at,
+            Refused: self._refused,
+            Led: self._news,
+            Heard: self._heard,
+            Roster: self._introduced,
+            Described: self._described,
+            Stop: self._stop,
+        }
+
+    @property
+    def deadline(self) -> int | None:
+        times = [self._ledger.wake_us(), self._stop_us]
+        if self._writes or self._reads:
+            times.append(self._now.us + _HOLD_US)
+        return min((t for t in times if t is not None), default=None)
+
+    def handle(self, batch: list[Any], now: Instant) -> Outbox:
+        self._now = now
+        for letter in batch:
+            self._handlers[type(letter)](letter)
+        self._look_after_batches()
+        self._propose_what_waits()
+        self._end_if_stopping()
+        out, self._out = self._out, []
+        return out
+
+    # == in: requests ============================================================================
+    def _arrived(self, message: FromClient) -> None:
+        for item in self._admission.read(message, self._now):
+            if isinstance(item, Refusal):
+                self._out.append(
+                    replies.error(
+                        item.slip, self._node, item.code, item.words, "no", self._led.leader
+                    )
+                )
+            else:
+                self._take(item)
+
+    def _take(self, asked: Asked) -> None:
+        self.counters.add(f"asked_{asked.request.op}")
+        pending = Pending(asked, self._pack(asked), self._now.us)
+        code, words = self._obstacle(asked)
+        if code is not None:
+            self.counters.add(f"refused_{code.name.lower()}")
+            self._reply_error(pending, code, words, "no")
+        elif asked.request.edge == "here":
+            self._answer_here(pending)
+        else:
+            self._ledger.open(pending)
+            if asked.request.edge == "write":
+                self._writes.append(pending)
+            elif asked.header.level == "serializable":
+                self._look_up([pending], 0)
+            else:
+                self._reads.append(pending)
+
+    def _obstacle(self, asked: Asked) -> tuple[Code | None, str]:
+        if self._stop_us is not None:
+            return Code.STOPPING, f"{self._node} is stopping"
+        if asked.request.edge == "here":
+            return None, ""
+        if not self._led.opened:
+            missing = ", ".join(self._led.waiting)
+            words = f"it waits for {missing}" if missing else f"{self._node} waits for a leader"
+            return Code.FORMING, words
+        if not self._ledger.has_room():
+            return Code.BUSY, f"{self._ledger.count} requests are under way at {self._node}"
+        return None, ""
+
+    @staticmethod
+    def _pack(asked: Asked) -> bytes:
+        if asked.request.edge == "read":
+            return asked.header.command
+        header = asked.header
+        command = Command(
+            asked.principal.name,
+            header.session,
+            header.sequence,
+            header.lowest,
+            operation_digest(header.command) if header.session else 0,
+            header.command,
+        )
+        return pack_command_of(command)
+
+    # == out: to consensus and the state machine =================================================
+    def _propose_what_waits(self) -> None:
+        if not self._led.leader:
+            self._writes = [p for p in self._writes if not self._expired(p)]
+            self._reads = [p for p in self._reads if not self._expired(p)]
+            return
+        writes, self._writes = self._writes, []
+        reads, self._reads = self._reads, []
+        if writes:
+            self._propose(writes, 0)
+        if reads:
+            self._ask_index(reads, 0)
+
+    def _expired(self, pending: Pending) -> bool:
+        if pending.deadline_us > self._now.us:
+            return False
+        self._give_up(pending)
+        return True
+
+    def _propose(self, writes: list[Pending], attempt: int) -> None:
+        """What grows the store, and what does not, apart: a low disk refuses only the former."""
+        for grows in (True, False):
+            members = [p for p in writes if p.asked.request.grows is grows]
+            for batch in _cut_by_size(members):
+                number = self._ledger.post(batch, attempt, self._now.us)
+                ttl_us = max(p.deadline_us for p in batch) - self._now.us
+                commands = tuple(p.packed for p in batch)
+                letter = Propose(number, max(ttl_us // MS, 1), grows, commands)
+                self._out.append((Local.CONSENSUS, letter))
+
+    def _ask_index(self, reads: list[Pending], attempt: int) -> None:
+        number = self._ledger.post(reads, attempt, self._now.us)
+        self._out.append((Local.CONSENSUS, ReadIndex(number)))
+
+    def _look_up(self, reads: list[Pending], index: int) -> None:
+        number = self._ledger.hold(reads, NEVER_US)  # the state machine loses nothing
+        ttl_ms = (max(p.deadline_us for p in reads) - self._now.us) // MS
+        commands = tuple(p.packed for p in reads)
+        self._out.append((Local.MACHINE, Lookup(number, index, max(ttl_ms, 1), commands)))
+
+    # == in: answers =============================================================================
+    def _applied(self, letter: Applied) -> None:
+        batch = self._ledger.take(letter.batch)
+        members = batch.members if batch else []
+        for position, (session, sequence, answer) in enumerate(letter.results):
+            if position < len(members) and not members[position].done:
+                self._answer(members[position], answer)
+            if session:
+                for pending in self._ledger.of_place((session, sequence)):
+                    self._answer(pending, answer)
+
+    def _found(self, letter: Found) -> None:
+        batch = self._ledger.get(letter.batch)
+        if batch is None:
+            return
+        pending = batch.members[letter.position]
+        if not pending.done:
+            self._answer(pending, letter.answer)
+        if all(p.done for p in batch.members):
+            self._ledger.take(letter.batch)
+
+    def _read_at(self, letter: ReadAt) -> None:
+        batch = self._ledger.take(letter.batch)
+        waiting = [p for p in batch.members if not p.done] if batch else []
+        if waiting:
+            self._look_up(waiting, letter.index)
+
+    def _refused(self, letter: Refused) -> None:
+        batch = self._ledger.take(letter.batch)
+        if batch is None:
+            return
+        code = Code(letter.code)
+        held: list[Pending] = []
+        for pending in batch.members:
+            pending.refused += 1
+            pending.refused_code = code
+            if pending.done:
+                continue
+            if self._may_go_on(pending, code):
+                held.append(pending)
+            else:
+                self._give_up(pending)
+        if held:  # looked at again in a moment, or when a leader is known
+            self._ledger.hold(held, self._now.us + _HOLD_US, batch.attempt + 1)
+
+    @staticmethod
+    def _may_go_on(pending: Pending, code: Code) -> bool:
+        """Reads, and writes of a session, outlive a change of leader; and a refusal for want of
+        room is passed on at once only if it is definite."""
+        if pending.asked.request.edge == "write" and pending.place is None:
+            return False
+        return code in _TRANSIENT or not pending.surely_not_applied
+
+    # == time and news ===========================================================================
+    def _look_after_batches(self) -> None:
+        for number, batch in self._ledger.due(self._now.us):
+            self._look_after(number, batch)
+
+    def _look_after(self, number: int, batch: Batch) -> None:
+        waiting = [p for p in batch.members if not p.done and not self._expired(p)]
+        if not waiting:
+            self._ledger.take(number)
+        elif batch.retry_us > self._now.us or not self._led.leader:
+            if batch.retry_us <= self._now.us:
+                batch.retry_us = self._now.us + _HOLD_US
+            self._ledger.again(number, batch)
+        else:
+            self._again(number, batch, waiting)
+
+    def _again(self, number: int, batch: Batch, waiting: list[Pending]) -> None:
+        """Propose once more what may be; what may not, waits for its deadline. The old batch is
+        kept: its result may still come."""
+        writes = [p for p in waiting if p.place]
+        reads = [p for p in waiting if p.asked.request.edge == "read"]
+        batch.retry_us = NEVER_US
+        self._ledger.again(number, batch)
+        if reads:
+            self._ledger.take(number)
+            self._ask_index(reads, batch.attempt + 1)
+        if writes:
+            self.counters.add("proposed_again", len(writes))
+            self._propose(writes, batch.attempt + 1)
+
+    def _news(self, letter: Led) -> None:
+        """A new leader, or none: what was proposed before may be lost with the old one."""
+        renewed = letter.leader and (letter.leader, letter.term) != (
+            self._led.leader,
+            self._led.term,
+        )
+        self._led = letter
+        if renewed:
+            for number in self._ledger.numbers():
+                batch = self._ledger.get(number)
+                if batch is not None and batch.retry_us != NEVER_US:
+                    batch.retry_us = self._now.us
+                    self._ledger.again(number, batch)
+
+    def _heard(self, _letter: Heard) -> None:
+        self._heard_us = self._now.us
+
+    def _introduced(self, letter: Roster) -> None:
+        self._roster = letter
+
+    def _stop(self, _letter: Stop) -> None:
+        if self._stop_us is None:
+            self._stop_us = self._now.us + _STOP_GRACE_US
+
+    def _end_if_stopping(self) -> None:
+        if self._stop_us is None or self._stopped:
+            return
+        if self._ledger.count == 0 or self._now.us >= self._stop_us:
+            self._stopped = True
+            self._out.append((Local.NODE, Stopped(self.name.value)))
+
+    # == replies =================================================================================
+    def _answer(self, pending: Pending, packed: bytes) -> None:
+        """What apply or a read said. `session_lost` and `stale` are definite only on a first
+        attempt: an earlier one may have been executed and forgotten since."""
+        self._ledger.close(pending)
+        number, revision, detail = msgpack.unpackb(packed)
+        code = Code(number)
+        detail = detail or {}
+        if code is Code.OK:
+            if pending.asked.header.level == "serializable":
+                detail = {**detail, "lag_ms": self._lag_ms()}
+            self._out.append(replies.result(pending.asked.slip, self._node, revision, detail))
+            return
+        first = pending.posted == 1 and not pending.asked.header.retry
+        applied: Known = "no"
+        if code in (Code.SESSION_LOST, Code.STALE) and not first:
+            applied = "unknown"
+        if code is Code.ANSWER_DROPPED:
+            applied = "yes"
+        self._reply_error(pending, code, _words(detail), applied, revision, detail)
+
+    def _give_up(self, pending: Pending) -> None:
+        """Its time is over, or it may not be tried again."""
+        self._ledger.close(pending)
+        is_write = pending.asked.request.edge == "write"
+        if not is_write or pending.surely_not_applied:
+            code = Code(pending.refused_code or Code.NO_LEADER)
+            self._reply_error(pending, code, "", "no")
+        else:
+            self._reply_error(pending, Code.TIMEOUT, "no answer within the deadline", "unknown")
+
+    def _reply_error(
+        self,
+        pending: Pending,
+        code: Code,
+        words: str,
+        applied: Known,
+        revision: int = 0,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        extra = {k: v for k, v in (detail or {}).items() if k != "words"}
+        self._out.append(
+            replies.error(
+                pending.asked.slip,
+                self._node,
+                code,
+                words,
+                applied,
+                self._led.leader,
+                revision,
+                extra,
+            )
+        )
+
+    def _lag_ms(self) -> int | None:
+        """Since a leader was heard of; None: never."""
+        return None if self._heard_us is None else (self._now.us - self._heard_us) // MS
+
+    # == what the gateway itself knows ===========================================================
+    def _answer_here(self, pending: Pending) -> None:
+        op = pending.asked.request.op
+        if op == "status":
+            self._ledger.open(pending)
+            number = self._ledger.hold([pending], NEVER_US)
+            self._gathering[number] = (pending, {})
+            self._out.extend((actor, Describe(number)) for actor in _DESCRIBED)
+            return
+        fields = self._members() if op == "members" else self._presented(pending)
+        self._out.append(replies.result(pending.asked.slip, self._node, 0, fields))
+
+    def _members(self) -> dict[str, Any]:
+        return {
+            "leader": self._led.leader,
+            "term": self._led.term,
+            "members": [
+                {"name": name, "peer_address": peer, "client_address": client}
+                for name, peer, _key, client in self._roster.members
+            ],
+            "limits": self._limits._asdict(),
+        }
+
+    @staticmethod
+    def _presented(pending: Pending) -> dict[str, Any]:
+        principal = pending.asked.principal
+        return {
+            "name": principal.name,
+            "role": principal.role.name.lower(),
+            "not_after": principal.not_after,
+        }
+
+    def _described(self, letter: Described) -> None:
+        if letter.batch not in self._gathering:
+            return
+        pending, gathered = self._gathering[letter.batch]
+        gathered[letter.actor] = msgpack.unpackb(letter.facts)
+        if len(gathered) < len(_DESCRIBED) and not pending.done:
+            return
+        del self._gathering[letter.batch]
+        self._ledger.take(letter.batch)
+        if pending.done:
+            return
+        self._ledger.close(pending)
+        own = {"in_flight": self._ledger.count, "counters": self.counters.facts()}
+        status = {"node": {"name": self._node, **self._facts}, "gateway": own, **gathered}
+        self._out.append(replies.result(pending.asked.slip, self._node, 0, status))
+
+
+def _words(detail: dict[str, Any]) -> str:
+    return str(detail.get("words", ""))
+
+
+def _cut_by_size(members: list[Pending]) -> Iterable[list[Pending]]:
+    """Batches of at most ENTRY_BYTES_MAX; one larger command goes alone."""
+    batch: list[Pending] = []
+    size = 0
+    for pending in members:
+        if batch and size + len(pending.packed) > ENTRY_BYTES_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(pending)
+        size += len(pending.packed)
+    if batch:
+        yield batch

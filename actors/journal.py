@@ -1,0 +1,141 @@
+"""log.db: the entries, and the promises of a disk, in SQLite.
+
+Owns: the SQL of entries and hard state. One row a batch of commands; one transaction a turn of the
+log. Must never know a letter, nor decide what is damaged: it hands rows out as found, and whoever
+reads verifies the chain.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgpack
+
+from actors.database import PAGE_BYTES, Database, fault_of
+from actors.keeping import Hard
+from dkv.entries import Entry, Kind, Position, chain
+from dkv.errors import Ending, Fault
+from dkv.limits import CHECKPOINT_PAGES
+
+FORMAT = 1
+_CACHE_KIB = 8 * 1024
+_IDLE_PAGES = 1_000  # dirty WAL pages that are worth a checkpoint in an idle moment
+_VACUUM_PAGES = 512  # given back at a time
+
+_SCHEMA = """
+CREATE TABLE entries (
+    idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL,
+    tick INTEGER NOT NULL, wall INTEGER NOT NULL, payload BLOB NOT NULL, chk BLOB NOT NULL
+);
+CREATE TABLE hard (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, chk BLOB NOT NULL);
+"""
+
+
+_ROWS = "SELECT idx, term, kind, tick, wall, payload, chk FROM entries WHERE"
+
+
+class SqliteJournal:
+    errors = sqlite3.Error
+
+    def __init__(self, path: Path) -> None:
+        self._db = Database(path, _CACHE_KIB)
+        self._dirty_pages = 0
+
+    # -- creation --------------------------------------------------------------------------------
+    def hard(self) -> Hard | None:
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables:
+            return None
+        row = self._db.execute("SELECT state, chk FROM hard").fetchone()
+        if row is None or _hard_check(row[0]) != row[1]:
+            raise Fault(
+                Ending.STORAGE_FAULT,
+                f"{self._db.path}: the hard state (term and vote) is damaged or missing; this disk "
+                "must not vote. Keep the directory for inspection",
+            )
+        return _unpack_hard(row[0])
+
+    def create(self, hard: Hard, entries: Iterable[Entry]) -> None:
+        self._begin()
+        for statement in _SCHEMA.split(";\n"):
+            self._db.execute(statement)
+        self.keep(hard)
+        self.replace(0, entries)
+        self.commit()
+
+    # -- rows ------------------------------------------------------------------------------------
+    def rows(self, first: int, last: int) -> Iterator[Entry]:
+        cursor = self._db.execute(f"{_ROWS} idx BETWEEN ? AND ? ORDER BY idx", (first, last))
+        try:
+            for row in cursor:
+                yield Entry(*row)
+        finally:
+            cursor.close()
+
+    def configurations(self, through: int) -> list[Entry]:
+        rows = self._db.execute(
+            f"{_ROWS} idx <= ? AND kind IN (?, ?) ORDER BY idx", (through, Kind.FORMED, Kind.OPENED)
+        )
+        return [Entry(*row) for row in rows.fetchall()]
+
+    def replace(self, cut_from: int, entries: Iterable[Entry]) -> None:
+        self._begin()
+        if cut_from:
+            self._db.execute("DELETE FROM entries WHERE idx >= ?", (cut_from,))
+        for entry in entries:
+            self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", entry)
+            self._dirty_pages += 2 + len(entry.payload) // PAGE_BYTES
+
+    def cut(self, through: int) -> None:
+        self._begin()
+        self._db.execute("DELETE FROM entries WHERE idx <= ?", (through,))
+        self._dirty_pages += 16
+
+    def keep(self, hard: Hard) -> None:
+        self._begin()
+        packed = msgpack.packb(hard)
+        self._db.execute(
+            "INSERT OR REPLACE INTO hard VALUES (1, ?, ?)", (packed, _hard_check(packed))
+        )
+
+    # -- transactions ----------------------------------------------------------------------------
+    def _begin(self) -> None:
+        if not self._db.connection.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        if self._db.connection.in_transaction:
+            self._db.execute("COMMIT")
+            self._dirty_pages += 2
+
+    def tidy(self, *, idle: bool) -> None:
+        if self._dirty_pages > (_IDLE_PAGES if idle else CHECKPOINT_PAGES):
+            self._db.checkpoint()
+            self._dirty_pages = 0
+        if idle and self._db.free_pages() > _VACUUM_PAGES:
+            self._db.vacuum(_VACUUM_PAGES)
+
+    def fault(self, error: Exception) -> Fault:
+        assert isinstance(error, sqlite3.Error)
+        return fault_of(self._db.path, error)
+
+    def sizes(self) -> dict[str, int]:
+        return {"log_bytes": self._db.bytes_on_disk()}
+
+    def close(self) -> None:
+        self.commit()
+        self._db.close()
+
+
+def _hard_check(packed: bytes) -> bytes:
+    return chain(b"hard", 0, 0, 0, 0, 0, packed)
+
+
+def _unpack_hard(packed: bytes) -> Hard:
+    hard = Hard(*msgpack.unpackb(packed, use_list=False))
+    if hard.format != FORMAT:
+        raise Fault(
+            Ending.NEWER_NEEDED,
+            f"this data directory has format {hard.format}, this version of dkv reads {FORMAT}",
+        )
+    return hard._replace(base=Position(*hard.base))

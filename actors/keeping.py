@@ -1,0 +1,96 @@
+"""The ports of the log actor: what it may ask of its files.
+
+Owns: the protocols of journal, witness and disk space. SQLite and a small file keep them in a node;
+memory keeps them in the simulator, and loses what was not synced. One contract test drives both.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from dkv.entries import NO_CHECK, Entry, Position
+from dkv.errors import Fault
+
+
+class Hard(NamedTuple):
+    """What a data directory is, and the promises made from it; one row, in the entries' file.
+
+    `base` is the last entry that was cut; what a configuration said before it is kept here too.
+    """
+
+    format: int
+    name: str
+    disk: int
+    joining: bool
+    genesis: bytes  # payload of the first entry: founding and cluster-wide limits
+    genesis_check: bytes
+    term: int = 0
+    vote: int = 0
+    base: Position = Position(0, 0, NO_CHECK)
+    base_tick: int = 0
+    formed_index: int = 0
+    formed: bytes = NO_CHECK
+    members: bytes = b""
+    opened_index: int = 0
+
+
+class Journal(Protocol):
+    """Entries and hard state. Nothing is durable, nor to be spoken of, before `commit` returns."""
+
+    errors: type[Exception]
+
+    def hard(self) -> Hard | None:
+        """The directory's hard state; None when creation was never finished."""
+
+    def create(self, hard: Hard, entries: Iterable[Entry]) -> None:
+        """The first transaction: hard state and first entry, durable on return."""
+
+    def rows(self, first: int, last: int) -> Iterator[Entry]:
+        """Entries as found, in order; the caller verifies their checks."""
+
+    def configurations(self, through: int) -> list[Entry]:
+        """The FORMED and OPENED entries up to `through`, in order."""
+
+    def replace(self, cut_from: int, entries: Iterable[Entry]) -> None:
+        """Drop rows from `cut_from` on (0: none), then add."""
+
+    def keep(self, hard: Hard) -> None: ...
+
+    def cut(self, through: int) -> None:
+        """Drop rows through this index (`keep` the new base in the same transaction)."""
+
+    def commit(self) -> None:
+        """One transaction, one sync. The durability barrier."""
+
+    def fault(self, error: Exception) -> Fault: ...
+
+    def sizes(self) -> dict[str, int]: ...
+
+    def tidy(self, *, idle: bool) -> None:
+        """Checkpoint and give space back, between transactions, when it is due."""
+
+    def close(self) -> None: ...
+
+
+class Testimony(NamedTuple):
+    """What a witness says: the last entry known committed and saved, and the last promise."""
+
+    index: int
+    term: int
+    check: bytes
+    hard_term: int
+    vote: int
+
+
+class Witness(Protocol):
+    def read(self) -> Testimony | None:
+        """The newest intact slot; None when there is none."""
+
+    def write(self, testimony: Testimony) -> None:
+        """Durable on return; the other slot stays intact meanwhile."""
+
+    def close(self) -> None: ...
+
+
+class Margin(Protocol):
+    def level(self) -> int:
+        """0 enough, 1 low, 2 critical; see `actors.margin`."""

@@ -1,0 +1,136 @@
+"""What the gateway has promised to answer, and has not answered yet.
+
+Owns: pending requests, by batch and by their place in a session; their deadlines; what is in
+flight. Must never know how a batch travels.
+
+A refusal is definite only if every proposal of that command was refused by a consensus that neither
+appended nor relayed it: so each pending request counts its proposals and their refusals.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from actors.admission import Asked
+from dkv.limits import MS, REQUEST_BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX, SECOND
+
+_RETRY_US = 500 * MS
+_RETRY_US_MAX = 4 * SECOND
+NEVER_US = 2**62  # as a batch's `retry_us`: only deadlines wake it
+
+
+class Pending:
+    """A request under way. `packed`: the command as it stands in an entry (writes)."""
+
+    __slots__ = ("asked", "deadline_us", "done", "packed", "posted", "refused", "refused_code")
+
+    def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
+        self.asked = asked
+        self.packed = packed
+        self.deadline_us = now_us + max(asked.header.ttl_ms, 1) * MS
+        self.posted = 0
+        self.refused = 0
+        self.refused_code = 0
+        self.done = False
+
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """(session, sequence), under which a write may be proposed again."""
+        header = self.asked.header
+        if header.session and self.asked.request.numbered:
+            return header.session, header.sequence
+        return None
+
+    @property
+    def surely_not_applied(self) -> bool:
+        return self.posted == self.refused and not self.asked.header.retry
+
+    @property
+    def size(self) -> int:
+        return len(self.packed) + 512
+
+
+class Batch:
+    __slots__ = ("attempt", "members", "retry_us")
+
+    def __init__(self, members: list[Pending], attempt: int, retry_us: int) -> None:
+        self.members = members
+        self.attempt = attempt
+        self.retry_us = retry_us
+
+    @property
+    def wake_us(self) -> int:
+        """The next moment at which one of its requests needs something."""
+        deadlines = (p.deadline_us for p in self.members if not p.done)
+        return min(self.retry_us, min(deadlines, default=self.retry_us))
+
+
+class Ledger:
+    def __init__(self) -> None:
+        self.count = 0
+        self.bytes = 0
+        self._number = 0
+        self._batches: dict[int, Batch] = {}
+        self._places: dict[tuple[int, int], list[Pending]] = {}
+        self._wakes: list[tuple[int, int]] = []  # a heap of (when, batch)
+
+    def has_room(self) -> bool:
+        return self.count < REQUESTS_IN_FLIGHT_MAX and self.bytes < REQUEST_BYTES_IN_FLIGHT_MAX
+
+    def open(self, pending: Pending) -> None:
+        self.count += 1
+        self.bytes += pending.size
+        if pending.place:
+            self._places.setdefault(pending.place, []).append(pending)
+
+    def close(self, pending: Pending) -> None:
+        assert not pending.done
+        pending.done = True
+        self.count -= 1
+        self.bytes -= pending.size
+        if pending.place:
+            same = self._places[pending.place]
+            same.remove(pending)
+            if not same:
+                del self._places[pending.place]
+
+    def post(self, members: list[Pending], attempt: int, now_us: int) -> int:
+        """A new batch's number; each of its requests has been proposed once more."""
+        for pending in members:
+            pending.posted += 1
+        return self.hold(members, now_us + min(_RETRY_US << attempt, _RETRY_US_MAX), attempt)
+
+    def hold(self, members: list[Pending], retry_us: int, attempt: int = 0) -> int:
+        """A batch that is only looked at again: at `retry_us`, or at a deadline."""
+        self._number += 1
+        batch = Batch(members, attempt, retry_us)
+        self._batches[self._number] = batch
+        self.again(self._number, batch)
+        return self._number
+
+    def get(self, number: int) -> Batch | None:
+        return self._batches.get(number)
+
+    def take(self, number: int) -> Batch | None:
+        return self._batches.pop(number, None)
+
+    def of_place(self, place: tuple[int, int]) -> list[Pending]:
+        """Everybody who waits for this command's answer, whichever batch it was in."""
+        return list(self._places.get(place, ()))
+
+    def wake_us(self) -> int | None:
+        return self._wakes[0][0] if self._wakes else None
+
+    def due(self, now_us: int) -> Iterator[tuple[int, Batch]]:
+        """Batches whose moment has come, taken out of the ledger if nobody waits in them."""
+        while self._wakes and self._wakes[0][0] <= now_us:
+            _when, number = heapq.heappop(self._wakes)
+            batch = self._batches.get(number)
+            if batch is not None:
+                yield number, batch
+
+    def again(self, number: int, batch: Batch) -> None:
+        """Look at a batch later."""
+        heapq.heappush(self._wakes, (batch.wake_us, number))
+
+    def numbers(self) -> list[int]:
+        return list(self._batches)

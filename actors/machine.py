@@ -1,0 +1,219 @@
+"""The state machine: a keeper of what the log adds up to.
+
+Owns: when state is committed, what waits for an index, long reads in turns, the scan that a restart
+makes before anything is read or applied. Must never know Raft: it applies what it is handed, which
+is committed and in its own node's log.
+
+Its durability barrier is the log: state.db commits lazily, always at an entry's end.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgpack
+
+from actors.scan import Scan
+from dkv.address import Instant, Local, Outbox
+from dkv.counters import Counters
+from dkv.entries import Entry, Kind, entry_bytes
+from dkv.kv.reading import Reading
+from dkv.kv.state import NOTHING, State
+from dkv.limits import (
+    KIB,
+    MACHINE_WINDOW_BYTES,
+    MS,
+    STATE_COMMIT_BYTES,
+    STATE_COMMIT_COMMANDS,
+    STATE_COMMIT_US,
+)
+from dkv.messages import (
+    Applied,
+    Apply,
+    Consumed,
+    Continue,
+    Describe,
+    Described,
+    Due,
+    Durable,
+    Found,
+    Lookup,
+    Noted,
+    Stop,
+    Stopped,
+)
+
+_IDLE_US = 500 * MS
+_TURN_BYTES = 256 * KIB  # applied between two looks at what has arrived
+_TURN_LISTS = 16  # slices of long reads in a turn
+
+
+class Machine:
+    name = Local.MACHINE
+
+    def __init__(self, state: State, node: str, boot: int, counters: Counters) -> None:
+        self.counters = counters
+        self._state = state
+        self._node, self._boot = node, boot
+        self._scan: Scan | None = Scan(state.store) if state.applied else None
+        self._entries: deque[Entry] = deque()
+        self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
+        self._readings: deque[tuple[int, int, int, Reading]] = deque()  # deadline, batch, position
+        self._since_commit = [0, 0]  # commands, bytes
+        self._dirty_us: int | None = None  # since when something is not committed
+        self._touched_us = 0
+        self._unreported = 0
+        self._due = 0
+        self._continuing = False
+
+    @property
+    def deadline(self) -> int | None:
+        if self._dirty_us is not None:
+            return self._dirty_us + STATE_COMMIT_US
+        return self._touched_us + _IDLE_US if self._touched_us else None
+
+    def handle(self, batch: list[Any], now: Instant) -> Outbox:
+        try:
+            return self._turn(batch, now)
+        except self._state.store.errors as error:
+            raise self._state.store.fault(error) from error
+
+    def _turn(self, batch: list[Any], now: Instant) -> Outbox:
+        out: Outbox = []
+        stopping = False
+        for letter in batch:
+            stopping |= self._take(letter, now, out)
+        if stopping:
+            self._commit(out)
+            self._state.store.close()
+            return [*out, (Local.NODE, Stopped(self.name.value))]
+        if self._scan is not None:
+            self._scan = None if self._scan.step() else self._scan
+        else:
+            self._apply(now, out)
+            self._answer(now, out)
+        self._keep(now, out)
+        self._go_on(out)
+        return out
+
+    def _take(self, letter: Any, now: Instant, out: Outbox) -> bool:
+        match letter:
+            case Apply():
+                self._entries.extend(letter.entries)
+            case Lookup():
+                self._lookups.append((now.us + letter.ttl_ms * MS, letter))
+            case Continue():
+                self._continuing = False
+            case Describe():
+                out.append((Local.GATEWAY, self._describe(letter)))
+            case Stop():
+                return True
+            case _:
+                raise AssertionError(f"the state machine does not know {letter!r}")
+        return False
+
+    # -- applying --------------------------------------------------------------------------------
+    def _apply(self, now: Instant, out: Outbox) -> None:
+        """A turn's worth of entries. Results go out where this node is the origin."""
+        size = 0
+        while self._entries and size < _TURN_BYTES:
+            entry = self._entries.popleft()
+            outcome = self._state.apply(entry)
+            if entry.kind == Kind.TICK:
+                self._due = 0  # what was due is done: say when the next thing is
+            size += entry_bytes(entry)
+            self._since_commit[0] += max(len(outcome.results), 1)
+            if (outcome.node, outcome.boot) == (self._node, self._boot):
+                out.append((Local.GATEWAY, Applied(outcome.batch, entry.index, outcome.results)))
+            elif outcome is not NOTHING:
+                self.counters.add("entries_of_other_origins")
+            note = self._state.note()
+            if note is not None:
+                out.append((Local.CONSENSUS, Noted(*note)))
+            if self._since_commit[0] >= STATE_COMMIT_COMMANDS:
+                break
+        if not size:
+            return
+        self._since_commit[1] += size
+        self._unreported += size
+        if self._dirty_us is None:
+            self._dirty_us = now.us
+        self._report(out)
+
+    def _report(self, out: Outbox) -> None:
+        """The window opens by quarters, so that a small load costs consensus no wake-up."""
+        if self._unreported >= MACHINE_WINDOW_BYTES // 4:
+            self._unreported = 0
+            out.append((Local.CONSENSUS, Consumed(self._state.applied)))
+        if not self._due:
+            self._due = self._state.sessions.next_expiry()
+            if self._due:
+                out.append((Local.CONSENSUS, Due(self._due)))
+
+    def _keep(self, now: Instant, out: Outbox) -> None:
+        """Commit when enough has come together or a second has passed; tidy in idle moments."""
+        commands, size = self._since_commit
+        if self._dirty_us is None:
+            if self._touched_us and now.us - self._touched_us >= _IDLE_US:
+                self._touched_us = 0
+                self._state.store.tidy(idle=True)
+            return
+        late = now.us - self._dirty_us >= STATE_COMMIT_US
+        if late or commands >= STATE_COMMIT_COMMANDS or size >= STATE_COMMIT_BYTES:
+            self._commit(out)
+            self._touched_us = now.us
+            self._state.store.tidy(idle=False)
+
+    def _commit(self, out: Outbox) -> None:
+        if self._dirty_us is None:
+            return
+        state = self._state
+        state.commit()
+        self._since_commit = [0, 0]
+        self._dirty_us = None
+        out.append((Local.CONSENSUS, Durable(state.applied, state.term, state.check)))
+
+    # -- reading ---------------------------------------------------------------------------------
+    def _answer(self, now: Instant, out: Outbox) -> None:
+        waiting = []
+        for deadline_us, lookup in self._lookups:
+            if lookup.index > self._state.applied:
+                waiting.append((deadline_us, lookup))
+                continue
+            for position, command in enumerate(lookup.reads):
+                reading = Reading(self._state, command)
+                self._readings.append((deadline_us, lookup.batch, position, reading))
+        self._lookups = [x for x in waiting if x[0] > now.us]
+        self._step_readings(now, out)
+
+    def _step_readings(self, now: Instant, out: Outbox) -> None:
+        """Gets are done at once; of long lists a slice each, and no more for whom nobody waits."""
+        unfinished = 0
+        while self._readings and unfinished < min(_TURN_LISTS, len(self._readings)):
+            deadline_us, batch, position, reading = self._readings.popleft()
+            answer = reading.step()
+            if answer is not None:
+                out.append((Local.GATEWAY, Found(batch, position, answer)))
+            elif deadline_us > now.us:
+                unfinished += 1
+                self._readings.append((deadline_us, batch, position, reading))
+
+    def _go_on(self, out: Outbox) -> None:
+        """Long work yields to what has arrived, by a letter to itself."""
+        busy = self._scan is not None or self._entries or self._readings
+        if busy and not self._continuing:
+            self._continuing = True
+            out.append((Local.MACHINE, Continue()))
+
+    def _describe(self, letter: Describe) -> Described:
+        state = self._state
+        facts = {
+            "applied": state.applied,
+            "revision": state.revision,
+            "written": state.written,
+            "sessions": len(state.sessions),
+            "checking": self._scan is not None,
+            "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),
+            **state.store.sizes(),
+            "counters": self.counters.facts(),
+        }
+        return Described(letter.batch, self.name.value, msgpack.packb(facts))

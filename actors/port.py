@@ -1,0 +1,202 @@
+"""What faces outside: the two ROUTER sockets on TCP, and the DEALERs to other nodes.
+
+Owns: every socket option, set before bind or connect (later ones do not count), and who a message
+is from: the User-Id that the doorkeeper gave its connection, never a routing id. Must never know
+what a message says. A port is never a mailbox too: inproc frames carry no User-Id, so a mix would
+make strangers insiders.
+"""
+
+from typing import NamedTuple
+
+import zmq
+
+from actors.mailbox import NOBLOCK, SNDMORE, Context, receive, send
+from dkv.counters import Counters
+from dkv.errors import Ending, Fault
+from dkv.ids import Address
+from dkv.limits import CLIENT_HWM, FRAMES_MAX, PEER_HWM
+from dkv.messages import FromClient, FromPeer
+
+PEER_DOMAIN = b"peer"
+CLIENT_DOMAIN = b"client"
+_PEER_AFFINITY, _CLIENT_AFFINITY = 1, 2  # I/O threads: a flood of clients must not delay peers
+
+
+class KeyPair(NamedTuple):
+    """A Curve key pair, Z85 as ZeroMQ takes it."""
+
+    public: bytes
+    secret: bytes
+
+
+def _harden(socket: "zmq.Socket[bytes]", frame_bytes_max: int) -> None:
+    """What every socket that touches TCP has."""
+    for option, value in (
+        (zmq.LINGER, 0),
+        (zmq.MAXMSGSIZE, frame_bytes_max),
+        (zmq.HANDSHAKE_IVL, 3_000),
+        (zmq.HEARTBEAT_IVL, 1_000),
+        (zmq.HEARTBEAT_TIMEOUT, 3_000),
+        (zmq.HEARTBEAT_TTL, 3_000),
+        (zmq.TCP_KEEPALIVE, 1),
+        (zmq.TCP_KEEPALIVE_IDLE, 30),
+        (zmq.TCP_KEEPALIVE_INTVL, 10),
+        (zmq.TCP_KEEPALIVE_CNT, 3),
+    ):
+        socket.set(option, value)
+
+
+class Port:
+    """A ROUTER that strangers can reach. `keys` None: no security, and ZAP still decides."""
+
+    def __init__(
+        self,
+        context: Context,
+        address: Address,
+        domain: bytes,
+        keys: KeyPair | None,
+        frame_bytes_max: int,
+        counters: Counters,
+    ) -> None:
+        self.counters = counters
+        self.socket = context.socket(zmq.ROUTER)
+        _harden(self.socket, frame_bytes_max)
+        self.socket.set(zmq.ROUTER_MANDATORY, 1)
+        self.socket.set(zmq.BACKLOG, 512)
+        self.socket.set(zmq.SNDHWM, CLIENT_HWM)
+        self.socket.set(zmq.RCVHWM, PEER_HWM if domain == PEER_DOMAIN else CLIENT_HWM)
+        peers = domain == PEER_DOMAIN
+        self.socket.set(zmq.AFFINITY, _PEER_AFFINITY if peers else _CLIENT_AFFINITY)
+        self.socket.set(zmq.ZAP_DOMAIN, domain)
+        self.socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+        if keys is not None:
+            self.socket.set(zmq.CURVE_SERVER, 1)
+            self.socket.set(zmq.CURVE_SECRETKEY, keys.secret)
+        if ":" in address.host:
+            self.socket.set(zmq.IPV6, 1)
+        try:
+            self.socket.bind(address.endpoint)
+        except zmq.ZMQError as error:
+            self.socket.close()
+            raise Fault(
+                Ending.PORT_TAKEN, f"cannot listen on {address}: {error.strerror or error}"
+            ) from error
+
+    def receive(self) -> tuple[bytes, str, tuple[bytes, ...]] | None:
+        """(routing id, User-Id, frames) of one message; None for one that is noise. Raises
+        `zmq.Again` when nothing is there."""
+        routing_id = receive(self.socket, NOBLOCK)
+        frames: list[bytes] = []
+        user = ""
+        count = 0
+        while self.socket.get(zmq.RCVMORE):
+            frame = receive(self.socket, NOBLOCK, False)
+            count += 1
+            if count <= FRAMES_MAX:
+                frames.append(frame.bytes)
+                user = user or _user_of(frame)
+        if not user:
+            self.counters.add("messages_without_user")
+            return None
+        if count > FRAMES_MAX or not frames:
+            self.counters.add("messages_with_too_many_frames" if frames else "messages_empty")
+            return None
+        return routing_id, user, tuple(frames)
+
+    def post(self, routing_id: bytes, frames: tuple[bytes, ...]) -> None:
+        """A reply, if its connection still takes it."""
+        *first, last = frames
+        try:
+            send(self.socket, routing_id, NOBLOCK | SNDMORE)
+            for frame in first:
+                send(self.socket, frame, NOBLOCK | SNDMORE)
+            send(self.socket, last, NOBLOCK)
+        except zmq.Again:
+            self.counters.add("replies_dropped_client_slow")
+        except zmq.ZMQError:
+            self.counters.add("replies_dropped_client_gone")
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _user_of(frame: "zmq.Frame") -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""
+
+
+class PeerPort(Port):
+    """Where other nodes' frames arrive: one frame a message."""
+
+    def drain(self, messages_max: int) -> tuple[list[FromPeer], bool]:
+        letters: list[FromPeer] = []
+        try:
+            for _ in range(messages_max):
+                message = self.receive()
+                if message is None:
+                    continue
+                _routing_id, user, frames = message
+                if len(frames) == 1:
+                    letters.append(FromPeer("" if user == "insecure" else user, frames[0]))
+                else:
+                    self.counters.add("peer_frames_malformed")
+        except zmq.Again:
+            return letters, False
+        return letters, True
+
+
+class ClientPort(Port):
+    """Where clients' messages arrive, and their replies leave."""
+
+    def drain(self, messages_max: int) -> tuple[list[FromClient], bool]:
+        letters: list[FromClient] = []
+        try:
+            for _ in range(messages_max):
+                message = self.receive()
+                if message is not None:
+                    letters.append(FromClient(*message))
+        except zmq.Again:
+            return letters, False
+        return letters, True
+
+
+class Link:
+    """A DEALER to another node's peer port. Nothing waits in it for a node that is away."""
+
+    def __init__(
+        self,
+        context: Context,
+        endpoint: str,
+        keys: KeyPair | None,
+        server_key: bytes,
+        frame_bytes_max: int,
+    ) -> None:
+        self.target = (endpoint, server_key)
+        self.socket = context.socket(zmq.DEALER)
+        _harden(self.socket, frame_bytes_max)
+        self.socket.set(zmq.AFFINITY, _PEER_AFFINITY)
+        self.socket.set(zmq.IMMEDIATE, 1)
+        self.socket.set(zmq.SNDHWM, PEER_HWM)
+        self.socket.set(zmq.RECONNECT_IVL, 100)
+        self.socket.set(zmq.RECONNECT_IVL_MAX, 2_000)
+        self.socket.set(zmq.CONNECT_TIMEOUT, 2_000)
+        if "[" in endpoint:
+            self.socket.set(zmq.IPV6, 1)
+        if keys is not None:
+            self.socket.set(zmq.CURVE_PUBLICKEY, keys.public)
+            self.socket.set(zmq.CURVE_SECRETKEY, keys.secret)
+            self.socket.set(zmq.CURVE_SERVERKEY, server_key)
+        self.socket.connect(endpoint)
+
+    def post(self, frame: bytes) -> bool:
+        """Whether the pipe took it; Raft repairs what it did not."""
+        try:
+            send(self.socket, frame, NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.socket.close()

@@ -1,0 +1,174 @@
+"""The only loop: drain, handle, post.
+
+Owns: the thread on which one or more actors live, the order in which they are served, and what
+happens when one of them raises. Must never know what a letter means. It recovers from nothing: an
+exception leaves its batch behind as a test to paste, and ends the node.
+
+Served in this order: the peers' port, the mailboxes, the client port, each with a budget, so that
+Raft is never stuck behind clients. What an actor posts to another of the same shell is drained
+without another poll.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import zmq
+from zmq.backend import zmq_poll
+
+from actors.actor import Actor
+from actors.mailbox import Context, Mailbox, Slot
+from actors.port import ClientPort
+from actors.transport import Transport
+from dkv.address import Client, Instant, Local, Member, Outbox
+from dkv.messages import FromPeer, Roster, Say, Stopped
+
+_POLLIN = int(zmq.POLLIN)
+_MAILBOX_BUDGET = 1_000  # messages a turn
+_CLIENT_BUDGET = 2_000
+_PEER_BUDGET = 256
+_FOREVER_MS = 3_600_000
+
+
+class Source(Protocol):
+    """Something a shell drains: a mailbox or a port."""
+
+    @property
+    def socket(self) -> Any: ...
+
+    def drain(self, messages_max: int) -> tuple[list[Any], bool]: ...
+
+
+class Desk:
+    """An actor and where its letters come from, in the order in which they are drained."""
+
+    def __init__(self, actor: Actor, sources: list[tuple[Source, int]]) -> None:
+        self.actor = actor
+        self.sources = sources
+
+
+def now() -> Instant:
+    return Instant(time.monotonic_ns() // 1_000, time.time_ns() // 1_000_000)
+
+
+class Shell(threading.Thread):
+    """`report` takes what is for the node itself; `failed` an actor's name, its batch, and what it
+    raised, which ends the node. Both are called on this thread."""
+
+    def __init__(
+        self,
+        name: str,
+        node: str,
+        context: Context,
+        desks: list[Desk],
+        transport: Transport | None,
+        clients: ClientPort | None,
+        report: Callable[[Say | Stopped], None],
+        failed: Callable[[str, list[Any], BaseException], None],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._node = node
+        self._desks = desks
+        self._transport, self._clients = transport, clients
+        self._report, self._failed = report, failed
+        destinations = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
+        self._slots: dict[Local, Slot] = {which: Slot(context, which) for which in destinations}
+        self._own: Mapping[Local, Source] = {
+            desk.actor.name: source
+            for desk in desks
+            for source, _budget in desk.sources
+            if isinstance(source, Mailbox)
+        }
+        self._poll_set = [
+            (source.socket, _POLLIN) for desk in desks for source, _budget in desk.sources
+        ]
+        self._ready: set[Any] = set()
+        self._stopped = 0
+
+    # -- the loop --------------------------------------------------------------------------------
+    def run(self) -> None:
+        while self._stopped < len(self._desks):
+            self._wait()
+            while self._ready or self._is_due():
+                for desk in self._desks:
+                    if not self._serve(desk):
+                        return
+        for slot in self._slots.values():
+            slot.close()
+
+    def _wait(self) -> None:
+        for socket, _event in zmq_poll(self._poll_set, self._timeout_ms()):
+            self._ready.add(socket)
+
+    def _timeout_ms(self) -> int:
+        due = [d for d in (desk.actor.deadline for desk in self._desks) if d is not None]
+        if not due:
+            return _FOREVER_MS
+        return min(max(min(due) - time.monotonic_ns() // 1_000 + 999, 0) // 1_000, _FOREVER_MS)
+
+    def _is_due(self) -> bool:
+        present = time.monotonic_ns() // 1_000
+        return any(
+            d is not None and d <= present for d in (desk.actor.deadline for desk in self._desks)
+        )
+
+    def _serve(self, desk: Desk) -> bool:
+        """One turn of one actor; whether the shell goes on."""
+        batch: list[Any] = []
+        for source, budget in desk.sources:
+            if source.socket in self._ready:
+                letters, more = source.drain(budget)
+                batch += letters
+                if not more:
+                    self._ready.discard(source.socket)
+        instant = now()
+        deadline = desk.actor.deadline
+        if not batch and (deadline is None or deadline > instant.us):
+            return True
+        counters = desk.actor.counters
+        try:
+            outbox = desk.actor.handle(batch, instant)
+        except BaseException as error:
+            self._failed(desk.actor.name.value, batch, error)
+            return False
+        self._post(outbox)
+        counters.add("letters", len(batch))
+        counters.add("turns")
+        counters.add("busy_us", time.monotonic_ns() // 1_000 - instant.us)
+        return True
+
+    # -- posting ---------------------------------------------------------------------------------
+    def _post(self, outbox: Outbox) -> None:
+        letters: dict[Local, list[Any]] = {}
+        for to, letter in outbox:
+            match to:
+                case Member():
+                    self._post_frame(to.name, letter, letters)
+                case Client():
+                    assert self._clients is not None
+                    self._clients.post(to.routing_id, letter.frames)
+                case Local.SHELL | Local.NODE:
+                    self._obey(letter)
+                case Local():
+                    letters.setdefault(to, []).append(letter)
+                case _:
+                    raise AssertionError(f"a shell cannot post to {to!r}")
+        for which, group in letters.items():
+            self._slots[which].post(group)
+            if which in self._own:
+                self._ready.add(self._own[which].socket)
+
+    def _post_frame(self, member: str, frame: bytes, letters: dict[Local, list[Any]]) -> None:
+        """To another node, or back to this one's consensus: sealed letters name members."""
+        if member == self._node:
+            letters.setdefault(Local.CONSENSUS, []).append(FromPeer(member, frame))
+        elif self._transport is not None:
+            self._transport.post(member, frame)
+
+    def _obey(self, letter: Any) -> None:
+        if isinstance(letter, Roster) and self._transport is not None:
+            self._transport.introduce(letter)
+        elif isinstance(letter, Say | Stopped):
+            self._stopped += isinstance(letter, Stopped)
+            self._report(letter)

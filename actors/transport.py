@@ -1,0 +1,63 @@
+"""A shell's links to the other nodes, by name.
+
+Owns: one DEALER per member, made anew when its key or address changes. Must never know what it
+carries: sealed letters name a member, and only here does a name become an address and a key.
+"""
+
+from zmq.utils import z85
+
+from actors.mailbox import Context
+from actors.port import KeyPair, Link
+from dkv.counters import Counters
+from dkv.messages import Roster
+
+
+class Transport:
+    def __init__(
+        self,
+        context: Context,
+        node: str,
+        keys: KeyPair | None,
+        frame_bytes_max: int,
+        counters: Counters,
+    ) -> None:
+        self.counters = counters
+        self.keys = keys
+        self._context = context
+        self._node = node
+        self._frame_bytes_max = frame_bytes_max
+        self._links: dict[str, Link] = {}
+        self._keys_of: dict[str, KeyPair | None] = {}
+
+    def introduce(self, roster: Roster) -> None:
+        members = {name: (f"tcp://{peer}", key) for name, peer, key, _client in roster.members}
+        members.pop(self._node, None)
+        for name in [n for n in self._links if n not in members]:
+            self._links.pop(name).close()
+        for name, (endpoint, key) in members.items():
+            link = self._links.get(name)
+            server_key = z85.encode(key) if key else b""
+            if link is not None and (*link.target, self._keys_of[name]) == (
+                endpoint,
+                server_key,
+                self.keys,
+            ):
+                continue
+            if link is not None:
+                link.close()
+            self._keys_of[name] = self.keys
+            self._links[name] = Link(
+                self._context, endpoint, self.keys, server_key, self._frame_bytes_max
+            )
+
+    def post(self, member: str, frame: bytes) -> None:
+        link = self._links.get(member)
+        if link is None:
+            self.counters.add("frames_dropped_member_unknown")
+        elif not link.post(frame):
+            self.counters.add("frames_dropped_pipe_full")
+
+    def close(self) -> None:
+        for link in self._links.values():
+            link.close()
+        self._links.clear()

@@ -1,0 +1,1 @@
+"""How you reach it: the commands `dkv` (a node) and `dkvctl` (everything else)."""

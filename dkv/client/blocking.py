@@ -1,0 +1,162 @@
+"""Client: every method returns when its outcome is known.
+
+Owns: waiting, in the caller's thread. Must never know how a request is sent. One thread at a time
+may be in a call; others wait for it.
+"""
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import zmq
+
+from dkv.client import calls
+from dkv.client.calls import Ask, Deleted, Item, Key, Page, Written
+from dkv.client.engine import Engine, FilePath
+from dkv.errors import RequestError
+
+T = TypeVar("T")
+_CLOSE_US = 500_000
+
+
+class Client:
+    """A client of a dkv cluster.
+
+    `endpoints` are host:port, one or several. `cert`, `key` and `cacert` are files that `dkvctl
+    certs` makes; `insecure` is for a cluster without them. `timeout` is each call's deadline in
+    seconds. `read_level` serializable: reads are answered by any node as it is, perhaps older.
+    `pin` keeps to the nodes named; else reads are spread over the cluster, and writes go to its
+    leader.
+
+    Writes are made within a session, so that a retry after a lost answer is executed once. Raises
+    `Misconfigured` for bad endpoints or files, `CertificateError` for bad certificates; each call
+    raises `Rejected` (it did not happen) or `Uncertain` (it may have).
+    """
+
+    def __init__(
+        self,
+        endpoints: str | list[str],
+        *,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        cacert: FilePath | None = None,
+        insecure: bool = False,
+        timeout: float = 5.0,
+        read_level: str = "linearizable",
+        pin: bool = False,
+        passphrase: str | None = None,
+    ) -> None:
+        self.timeout, self.read_level = timeout, read_level
+        self._lock = threading.RLock()
+        self._engine = Engine(endpoints, cert, key, cacert, insecure, pin, passphrase)
+        self._poller = zmq.Poller()
+        self._places: dict[Any, tuple[int, bool]] = {}  # socket -> (line, is its monitor)
+        self._register()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- keys ------------------------------------------------------------------------------------
+    def put(self, key: Key, value: Key, *, expected: int | None = None) -> Written:
+        """Set a key; with `expected` only if its revision is that (0: only if it is absent), else
+        `ConditionFailed`."""
+        return self._do(calls.put(key, value, expected))
+
+    def get(self, key: Key, *, level: str | None = None) -> Item | None:
+        """The key as it is, or None."""
+        return self._do(calls.get(key, level or self.read_level))
+
+    def delete(self, key: Key, *, expected: int | None = None) -> Deleted:
+        """Delete a key, if it exists; with `expected` only at that revision."""
+        return self._do(calls.delete(key, expected))
+
+    def delete_range(self, start: Key, end: Key = b"", *, limit: int | None = None) -> Deleted:
+        """Delete the first keys from `start` to before `end`, in one revision."""
+        return self._do(calls.delete_range(start, end, limit))
+
+    def delete_prefix(self, prefix: Key) -> int:
+        """Delete all keys that begin so, in steps; how many went."""
+        count, more = 0, True
+        while more:
+            deleted = self._do(calls.delete_prefix(prefix))
+            count, more = count + deleted.count, deleted.more
+        return count
+
+    def page(self, prefix: Key | None = None, *, level: str | None = None, **options: Any) -> Page:
+        """One page of a list, by prefix or by range. Options: `start`, `end`, `limit`, `token` (of
+        the page before), `keys_only`, `count_only`."""
+        return self._do(calls.page(prefix, level or self.read_level, options))
+
+    def list(self, prefix: Key | None = None, **options: Any) -> Iterator[Item]:
+        """All keys of a prefix or range, page by page, as of the first page's revision."""
+        page = self.page(prefix, **options)
+        yield from page.items
+        while page.token:
+            page = self.page(prefix, **{**options, "token": page.token})
+            yield from page.items
+
+    def count(self, prefix: Key | None = None, **options: Any) -> int:
+        """How many keys a prefix or range has."""
+        return self.page(prefix, count_only=True, **options).count
+
+    # -- the cluster -----------------------------------------------------------------------------
+    def members(self) -> dict[str, Any]:
+        """Members, leader, term, limits, as one node knows them."""
+        return self._do(calls.members())
+
+    def status(self, endpoint: int | None = None) -> dict[str, Any]:
+        """A node's own facts: any node's, or that of the endpoint with this number."""
+        return self._do(calls.status(endpoint))
+
+    def close(self) -> None:
+        """End the session and the connections."""
+        done: list[object] = []
+        with self._lock:
+            if self._engine.core.close_session(lambda *_: done.append(1), _CLOSE_US):
+                while not done:
+                    self._turn()
+            self._engine.close()
+
+    # -- waiting ---------------------------------------------------------------------------------
+    def _do(self, ask: Ask[T]) -> T:
+        outcome: list[tuple[dict[str, Any] | None, RequestError | None]] = []
+        with self._lock:
+            self._engine.start(ask, self.timeout, lambda *found: outcome.append(found))
+            while not outcome:
+                self._turn()
+        body, error = outcome[0]
+        if error is not None:
+            raise error
+        assert body is not None
+        return ask.read(body)
+
+    def _turn(self) -> None:
+        patience_us = self._engine.patience_us()
+        timeout_ms = None if patience_us is None else patience_us // 1_000 + 1
+        for socket, _event in self._poller.poll(timeout_ms):
+            number, is_monitor = self._places[socket]
+            if is_monitor:
+                self._engine.watch(number)
+            else:
+                self._engine.read(number)
+        if self._engine.tick():
+            self._register()
+
+    def _register(self) -> None:
+        for socket in self._places:
+            self._poller.unregister(socket)
+        self._places = {}
+        for number, line in enumerate(self._engine.lines):
+            self._places[line.socket] = (number, False)
+            self._places[line.monitor] = (number, True)
+        for socket in self._places:
+            self._poller.register(socket, zmq.POLLIN)

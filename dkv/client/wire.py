@@ -1,0 +1,158 @@
+"""The client's sockets: one DEALER an endpoint, and the monitor that says how it fares.
+
+Owns: socket options, Curve keys, the four sentences about a node that cannot be reached. Must never
+know a request. A wrong server key, a node that is down and a door that refuses look alike from the
+socket itself; the monitor tells them apart, and libzmq gives some of them up for good, so a new
+socket is made.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import zmq
+from zmq.backend import Socket as Backend
+from zmq.utils.monitor import recv_monitor_message
+
+from dkv.limits import MS
+
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE = int(zmq.SNDMORE)
+_RENEW_US = 500 * MS  # between two sockets to an endpoint that failed a handshake
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+class Credentials(NamedTuple):
+    """Curve keys, Z85. `server_keys`: what a true server may prove, the newest first."""
+
+    public: bytes
+    secret: bytes
+    server_keys: tuple[bytes, ...]
+
+
+class Line:
+    """The socket to one endpoint, and what its monitor last said."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        address: str,
+        credentials: Credentials | None,
+        bytes_max: int,
+    ) -> None:
+        self.address = address
+        self._context, self._credentials, self._bytes_max = context, credentials, bytes_max
+        self._server_key = 0
+        self._renew_at_us: int | None = None
+        self._saw_tcp = False
+        self._open()
+
+    def _open(self) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        for option, value in (
+            (zmq.LINGER, 500),
+            (zmq.IMMEDIATE, 1),
+            (zmq.MAXMSGSIZE, self._bytes_max),
+            (zmq.SNDHWM, 10_000),
+            (zmq.RCVHWM, 10_000),
+            (zmq.HANDSHAKE_IVL, 2_000),
+            (zmq.HEARTBEAT_IVL, 1_000),
+            (zmq.HEARTBEAT_TIMEOUT, 3_000),
+            (zmq.HEARTBEAT_TTL, 3_000),
+            (zmq.RECONNECT_IVL, 50),
+            (zmq.RECONNECT_IVL_MAX, 1_000),
+            (zmq.CONNECT_TIMEOUT, 2_000),
+        ):
+            socket.set(option, value)
+        if "[" in self.address:
+            socket.set(zmq.IPV6, 1)
+        if self._credentials is not None:
+            keys = self._credentials.server_keys
+            socket.set(zmq.CURVE_PUBLICKEY, self._credentials.public)
+            socket.set(zmq.CURVE_SECRETKEY, self._credentials.secret)
+            socket.set(zmq.CURVE_SERVERKEY, keys[self._server_key % len(keys)])
+        self.socket = socket
+        self.monitor = socket.get_monitor_socket(_EVENTS)
+        socket.connect(f"tcp://{self.address}")
+
+    def send(self, frames: tuple[bytes, ...]) -> bool:
+        *first, last = frames
+        try:
+            for frame in first:
+                Backend.send(self.socket, frame, _NOBLOCK | _SNDMORE)
+            Backend.send(self.socket, last, _NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def has_replies(self) -> bool:
+        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def has_news(self) -> bool:
+        return bool(int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def replies(self) -> Iterable[list[bytes]]:
+        """The messages that have arrived."""
+        receive, socket = Backend.recv, self.socket
+        try:
+            while True:
+                frames = [receive(socket, _NOBLOCK)]
+                while socket.get(zmq.RCVMORE):
+                    frames.append(receive(socket, _NOBLOCK))
+                yield frames
+        except zmq.Again:
+            return
+
+    def news(self, now_us: int) -> Iterable[tuple[bool, str]]:
+        """(connected, why not) for each change since the last call."""
+        while self.has_news():
+            event = recv_monitor_message(self.monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._saw_tcp = False
+                yield True, ""
+            elif event == zmq.EVENT_CONNECTED:
+                self._saw_tcp = True
+            else:
+                yield False, self._why(event, now_us)
+
+    def _why(self, event: int, now_us: int) -> str:
+        if event == zmq.EVENT_CONNECT_RETRIED and not self._saw_tcp:
+            return "nothing answers there (is the node running, and the address right?)"
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._renew_at_us = now_us + _RENEW_US
+            return "its doorkeeper refuses this key"
+        if event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
+            self._renew_at_us = now_us + _RENEW_US
+            if self._credentials is None:
+                return "it wants security, or is no dkv client port: give --cert, --key, --cacert"
+            return (
+                "it does not prove the server key of the trust file: a wrong --cacert, a cluster "
+                "without security, or no dkv client port"
+            )
+        return "the connection ended"
+
+    def renew(self, now_us: int) -> bool:
+        """A new socket where the old one will not try again; the next server key, if several."""
+        if self._renew_at_us is None or now_us < self._renew_at_us:
+            return False
+        self._renew_at_us = None
+        self._server_key += 1
+        self.close()
+        self._open()
+        return True
+
+    @property
+    def wake_us(self) -> int | None:
+        return self._renew_at_us
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close()

@@ -1,0 +1,54 @@
+"""What a node is told at start, as values.
+
+Owns: the settings and what they must fulfil together. Must never read files, flags or the
+environment: whoever does hands them in.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dkv.errors import Misconfigured
+from dkv.ids import Address, check_name
+from dkv.limits import ClusterLimits, Timing, check_limits
+
+
+class Files(NamedTuple):
+    """Where the certificates of a node are; see docs/security.md."""
+
+    peer_cert: Path
+    peer_key: Path
+    peer_trust: Path
+    server_cert: Path
+    server_key: Path
+    trust: Path
+
+
+class Settings(NamedTuple):
+    """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
+    `advertised`: name → client address, for clients that ask. `files` None: without security."""
+
+    name: str
+    data_dir: Path
+    listen_peer: Address
+    listen_client: Address
+    members: dict[str, Address]
+    advertised: dict[str, Address]
+    token: str
+    joining: bool
+    files: Files | None
+    limits: ClusterLimits
+    timing: Timing
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise `Misconfigured`, in words, when the settings contradict themselves."""
+    check_name(settings.name, "--name")
+    check_limits(settings.limits, settings.timing)
+    if settings.members and settings.name not in settings.members:
+        raise Misconfigured(
+            f"--initial-cluster names {', '.join(settings.members)}, and not this node, "
+            f"{settings.name}: it must list every member, this one too"
+        )
+    strangers = sorted(set(settings.advertised) - set(settings.members or settings.advertised))
+    if strangers:
+        raise Misconfigured(f"--advertise-nodes names {', '.join(strangers)}, who are no members")

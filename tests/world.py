@@ -1,0 +1,396 @@
+"""A simulated world: the real actors and the real codec, on a network, disks and a clock that are
+only numbers. One thread; everything follows from one seed.
+
+    world = World(seed=7)                 # n1, n2, n3, their disks empty
+    world.start()
+    world.run_until(world.is_serving)
+    reply = world.put("n2", b"k", b"v")   # through any node
+    world.crash("n1"); world.restart("n1")
+    world.cut("n1", "n2"); world.heal()
+
+An actor's turn begins when something has arrived and the actor is free; what it did to its disk is
+done at once, what it says comes out after the time that the turn took, so that consensus goes on
+while a log is syncing, and a crash in between loses what was not synced.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, NamedTuple
+
+import msgpack
+
+from actors.assembly import Actors, Plan, assemble
+from dkv.address import Client, Instant, Local, Member
+from dkv.codec import decode, encode
+from dkv.errors import DkvError, Fault, Misconfigured
+from dkv.ids import Founding
+from dkv.limits import MS, SECOND, ClusterLimits, Timing
+from dkv.messages import FromClient, FromPeer, Roster, Say, Stop, Stopped
+from dkv.raft.leader import Leader
+from dkv.requests import PROTOCOL, pack_command
+from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryTable, MemoryWitness, SimDisk
+
+ACTORS = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
+
+
+class Reply(NamedTuple):
+    body: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        return "result" in self.body
+
+    @property
+    def code(self) -> str:
+        return "ok" if self.ok else self.body["error"]["code"]
+
+    @property
+    def applied(self) -> str:
+        return "yes" if self.ok else self.body["error"]["applied"]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert self.ok, self.body
+        return self.body["result"]
+
+    @property
+    def revision(self) -> int:
+        return self.body["revision"]
+
+
+class Node:
+    """A node: its disk, and the actors that run on it, if they do."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.disk = SimDisk()
+        self.life = 0  # grows at each start and crash: events of an earlier life are void
+        self.actors: Actors | None = None
+        self.boxes: dict[Local, list[Any]] = {}
+        self.busy_until: dict[Local, int] = {}
+        self.woken: dict[Local, int | None] = {}
+        self.ended: DkvError | None = None
+        self.stopped: set[str] = set()
+        self.paused = False
+        self.said: list[Say] = []
+        self.clock_rate = 1.0
+        self.wall_offset_ms = 0
+        self.sync_us = (200, 3_000)
+
+    def actor(self, which: Local) -> Any:
+        return getattr(self.actors, which.value)
+
+    @property
+    def raft(self) -> Any:
+        return self.actors.consensus._raft  # type: ignore[union-attr]
+
+    @property
+    def state(self) -> Any:
+        return self.actors.machine._state  # type: ignore[union-attr]
+
+    @property
+    def leads(self) -> bool:
+        return self.actors is not None and isinstance(self.raft.role, Leader)
+
+
+class World:
+    def __init__(
+        self,
+        seed: int,
+        names: Iterable[str] = ("n1", "n2", "n3"),
+        *,
+        limits: ClusterLimits | None = None,
+        timing: Timing | None = None,
+        token: str = "",
+    ) -> None:
+        self.seed = seed
+        self.rng = Random(seed)
+        self.now_us = 1_000_000
+        self.names = tuple(names)
+        self.limits = limits or ClusterLimits()
+        self.timing = timing or Timing()
+        roster = Roster(tuple((n, f"{n}:2380", b"", f"{n}:3000") for n in self.names))
+        founding = Founding(b"", token, self.names)
+        self.nodes = {
+            name: Node(
+                Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}")
+            )
+            for name in self.names
+        }
+        self.events: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        self.blocked: set[tuple[str, str]] = set()
+        self.loss = 0.0
+        self.duplication = 0.0
+        self.delay_us = (30, 300)
+        self.reorder = False
+        self._last_arrival: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.replies: dict[bytes, Reply] = {}
+        self._asked = 0
+        self.leaders: dict[int, str] = {}  # term -> who led it
+        self.applied: dict[int, bytes] = {}  # index -> check, as handed to any state machine
+        self.frame_filter: Callable[[str, str, bytes], bool] = lambda _a, _b, _f: True
+        self.letter_filter: Callable[[str, Local, Any], bool] = lambda _n, _a, _l: True
+
+    # -- events ----------------------------------------------------------------------------------
+    def at(self, when_us: int, do: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self.events, (max(when_us, self.now_us), self._count, do))
+
+    def run(self, for_us: int) -> None:
+        end = self.now_us + for_us
+        while self.events and self.events[0][0] <= end:
+            self.now_us, _count, do = heapq.heappop(self.events)
+            do()
+        self.now_us = end
+
+    def run_until(self, holds: Callable[[], bool], within_us: int = 20 * SECOND) -> None:
+        """Run until `holds`; a failure names the seed."""
+        end = self.now_us + within_us
+        while not holds():
+            assert self.events and self.now_us < end, (
+                f"seed {self.seed}: not within {within_us / SECOND} s: {self.describe()}"
+            )
+            self.now_us, _count, do = heapq.heappop(self.events)
+            do()
+
+    def describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, node in self.nodes.items():
+            if node.ended or node.actors is None:
+                found[name] = str(node.ended)
+            else:
+                raft = node.raft
+                role = type(raft.role).__name__
+                found[name] = (role, raft.term, raft.tail.last.index, raft.commit, raft.handed)
+        return found
+
+    # -- nodes -----------------------------------------------------------------------------------
+    def start(self, *names: str) -> None:
+        for name in names or self.names:
+            self.start_node(name)
+
+    def start_node(self, name: str, plan: Plan | None = None) -> None:
+        node = self.nodes[name]
+        node.plan = plan or node.plan
+        node.life += 1
+        node.ended, node.stopped, node.said = None, set(), []
+        disk = node.disk
+        try:
+            node.actors = assemble(
+                node.plan,
+                MemoryJournal(disk),
+                MemoryWitness(disk),
+                MemoryMargin(disk),
+                lambda number: MemoryTable(disk, number),
+                Random(self.rng.getrandbits(64)),
+            )
+        except (Fault, Misconfigured) as fault:
+            node.ended = fault
+            return
+        except Crash:
+            self.crash(name)
+            return
+        node.boxes = {which: [] for which in ACTORS}
+        node.busy_until = dict.fromkeys(ACTORS, 0)
+        node.woken = dict.fromkeys(ACTORS)
+        for which in ACTORS:
+            self._wake(node, which, self.now_us)
+
+    def crash(self, name: str) -> None:
+        """kill -9 and power cut in one: unsynced writes are gone, and so is every letter inside."""
+        node = self.nodes[name]
+        node.life += 1
+        node.actors = None
+        node.paused = False
+        node.disk.lose_unsynced()
+
+    def restart(self, name: str) -> None:
+        self.crash(name)
+        self.start_node(name)
+
+    def wipe(self, name: str) -> None:
+        self.crash(name)
+        self.nodes[name].disk = SimDisk()
+
+    def pause(self, name: str) -> None:
+        self.nodes[name].paused = True
+
+    def resume(self, name: str) -> None:
+        node = self.nodes[name]
+        node.paused = False
+        for which in ACTORS:
+            self._wake(node, which, self.now_us)
+
+    def stop(self, name: str) -> None:
+        """An orderly stop, in the order in which a node's supervisor asks for it."""
+        for which in (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG):
+            self.deliver(name, which, Stop())
+            self.run_until(lambda which=which: which.value in self.nodes[name].stopped)
+        self.crash(name)
+
+    # -- turns -----------------------------------------------------------------------------------
+    def deliver(self, name: str, which: Local, letter: Any) -> None:
+        node = self.nodes[name]
+        if node.actors is not None and self.letter_filter(name, which, letter):
+            node.boxes[which].append(letter)
+            self._wake(node, which, self.now_us + self.rng.randint(5, 60))
+
+    def _wake(self, node: Node, which: Local, when_us: int) -> None:
+        when_us = max(when_us, node.busy_until[which])
+        planned = node.woken[which]
+        if planned is not None and planned <= when_us:
+            return
+        node.woken[which] = when_us
+        life = node.life
+
+        def turn() -> None:
+            if node.life == life and node.woken[which] == when_us:
+                node.woken[which] = None
+                self._turn(node, which)
+
+        self.at(when_us, turn)
+
+    def _turn(self, node: Node, which: Local) -> None:
+        if node.paused:
+            return
+        actor = node.actor(which)
+        batch, node.boxes[which] = node.boxes[which], []
+        life = node.life
+        syncs = len(node.disk.fuse.steps)
+        try:
+            outbox = actor.handle(batch, self.instant(node))
+        except Fault as fault:
+            self.crash(node.plan.name)
+            node.ended = fault
+            return
+        except Crash:
+            self.crash(node.plan.name)
+            return
+        took = self.rng.randint(10, 80)
+        if which is Local.LOG and len(node.disk.fuse.steps) > syncs:
+            took = self.rng.randint(*node.sync_us)
+        node.busy_until[which] = self.now_us + took
+        self._watch(node)
+        self.at(self.now_us + took, lambda: node.life == life and self._post(node, outbox))  # type: ignore[arg-type,func-returns-value]
+        if actor.deadline is not None:
+            self._wake(node, which, self._virtual(node, actor.deadline))
+        if node.boxes[which]:
+            self._wake(node, which, node.busy_until[which])
+
+    def instant(self, node: Node) -> Instant:
+        us = int(self.now_us * node.clock_rate)
+        return Instant(us, 1_700_000_000_000 + self.now_us // MS + node.wall_offset_ms)
+
+    def _virtual(self, node: Node, deadline_us: int) -> int:
+        return max(int(deadline_us / node.clock_rate) + 1, self.now_us + 1)
+
+    def _post(self, node: Node, outbox: Any) -> None:
+        for to, letter in outbox:
+            match to:
+                case Local.SHELL:
+                    if isinstance(letter, Say):
+                        node.said.append(letter)
+                case Local.NODE:
+                    assert isinstance(letter, Stopped)
+                    node.stopped.add(letter.actor)
+                case Local():
+                    self.deliver(node.plan.name, to, decode(encode([letter]))[0])
+                case Member():
+                    self._send(node.plan.name, to.name, letter)
+                case Client():
+                    self.replies[letter.frames[1]] = Reply(msgpack.unpackb(letter.frames[2]))
+
+    # -- the network -----------------------------------------------------------------------------
+    def _send(self, sender: str, receiver: str, frame: bytes) -> None:
+        if sender == receiver:
+            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+            return
+        if not self.frame_filter(sender, receiver, frame):
+            return
+        copies = 1 + (self.rng.random() < self.duplication)
+        for _ in range(copies):
+            if self.rng.random() >= self.loss:
+                arrives = self.now_us + self.rng.randint(*self.delay_us)
+                self.at(arrives, lambda: self._arrive(sender, receiver, frame))
+
+    def _arrive(self, sender: str, receiver: str, frame: bytes) -> None:
+        if (sender, receiver) not in self.blocked:
+            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+
+    def cut(self, *names: str) -> None:
+        """Nothing passes between these nodes and the others, in either direction."""
+        for a in names:
+            for b in self.names:
+                if b not in names:
+                    self.blocked |= {(a, b), (b, a)}
+
+    def heal(self) -> None:
+        self.blocked.clear()
+
+    # -- clients ---------------------------------------------------------------------------------
+    def ask(self, node: str, op: str, header: dict[str, Any] | None = None, **fields: Any) -> bytes:
+        """Send a request; the id under which its reply will be found."""
+        request = {"command": pack_command(op, **fields), **(header or {})}
+        return self.ask_raw(node, msgpack.packb(request))
+
+    def ask_raw(self, node: str, body: bytes) -> bytes:
+        self._asked += 1
+        request_id = b"%08d" % self._asked
+        message = FromClient(b"client", "insecure", (PROTOCOL, request_id, body))
+        self.deliver(node, Local.GATEWAY, message)
+        return request_id
+
+    def reply(self, request_id: bytes, within_us: int = 20 * SECOND) -> Reply:
+        self.run_until(lambda: request_id in self.replies, within_us)
+        return self.replies[request_id]
+
+    def call(
+        self, node: str, op: str, header: dict[str, Any] | None = None, **fields: Any
+    ) -> Reply:
+        return self.reply(self.ask(node, op, header, **fields))
+
+    def put(self, node: str, key: bytes, value: bytes, **header: Any) -> Reply:
+        return self.call(node, "put", header, key=key, value=value)
+
+    def get(self, node: str, key: bytes, level: str = "linearizable") -> Reply:
+        return self.call(node, "get", {"level": level}, key=key)
+
+    # -- what is true of it ------------------------------------------------------------------------
+    def running(self) -> list[str]:
+        return [n for n, node in self.nodes.items() if node.actors is not None]
+
+    def leader(self) -> str | None:
+        """Who leads the highest term."""
+        leading = [(self.nodes[n].raft.term, n) for n in self.running() if self.nodes[n].leads]
+        return max(leading)[1] if leading else None
+
+    def is_serving(self, *names: str) -> bool:
+        """All (of these) running nodes know a leader, and the cluster is open to them."""
+        nodes = [self.nodes[n] for n in (names or self.running())]
+        return bool(nodes) and all(
+            n.actors is not None
+            and n.actors.gateway._led.opened
+            and n.actors.gateway._led.leader
+            for n in nodes
+        )
+
+    def serve(self) -> str:
+        """Start everybody and wait until they serve; the leader's name."""
+        self.start()
+        self.run_until(self.is_serving)
+        leader = self.leader()
+        assert leader is not None
+        return leader
+
+    def _watch(self, node: Node) -> None:
+        """Invariants, after every turn: one leader a term, and one history of what is applied."""
+        if node.leads:
+            other = self.leaders.setdefault(node.raft.term, node.plan.name)
+            assert other == node.plan.name, f"seed {self.seed}: two leaders in {node.raft.term}"
+        state = node.state
+        if state.applied:
+            check = self.applied.setdefault(state.applied, state.check)
+            assert check == state.check, f"seed {self.seed}: histories differ at {state.applied}"
