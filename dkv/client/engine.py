@@ -137,7 +137,7 @@ def _credentials(
         )
     now = int(time.time())
     identity = load_identity(Path(cert), Path(key), Path(cacert), now, passphrase=passphrase)
-    servers = tuple(c.curve_key for c in identity.trust.servers(now))
+    servers = identity.server_keys_z85(now)
     if not servers:
         raise Misconfigured(f"{cacert}: it names no server certificate that is valid now")
     credentials = Credentials(identity.public_z85, identity.secret_z85, servers)
