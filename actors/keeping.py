@@ -36,7 +36,9 @@ class Hard(NamedTuple):
 class Journal(Protocol):
     """Entries and hard state. Nothing is durable, nor to be spoken of, before `commit` returns."""
 
-    errors: type[Exception]
+    @property
+    def errors(self) -> type[Exception]:
+        """What its methods raise when the disk fails; `fault` puts it in words."""
 
     def hard(self) -> Hard | None:
         """The directory's hard state; None when creation was never finished."""

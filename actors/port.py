@@ -6,6 +6,8 @@ what a message says. A port is never a mailbox too: inproc frames carry no User-
 make strangers insiders.
 """
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import zmq
@@ -19,6 +21,7 @@ from dkv.messages import FromClient, FromPeer
 
 PEER_DOMAIN = b"peer"
 CLIENT_DOMAIN = b"client"
+_REBIND_S = 2.0
 _PEER_AFFINITY, _CLIENT_AFFINITY = 1, 2  # I/O threads: a flood of clients must not delay peers
 
 
@@ -27,6 +30,9 @@ class KeyPair(NamedTuple):
 
     public: bytes
     secret: bytes
+
+
+Keys = Callable[[], KeyPair | None]  # the present ones: they can be renewed while a node runs
 
 
 def _harden(socket: "zmq.Socket[bytes]", frame_bytes_max: int) -> None:
@@ -47,18 +53,19 @@ def _harden(socket: "zmq.Socket[bytes]", frame_bytes_max: int) -> None:
 
 
 class Port:
-    """A ROUTER that strangers can reach. `keys` None: no security, and ZAP still decides."""
+    """A ROUTER that strangers can reach. Without keys there is no security, and ZAP decides yet."""
 
     def __init__(
         self,
         context: Context,
         address: Address,
         domain: bytes,
-        keys: KeyPair | None,
+        keys: Keys,
         frame_bytes_max: int,
         counters: Counters,
     ) -> None:
         self.counters = counters
+        self._address, self._keys, self._bound_keys = address, keys, keys()
         self.socket = context.socket(zmq.ROUTER)
         _harden(self.socket, frame_bytes_max)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
@@ -69,18 +76,40 @@ class Port:
         self.socket.set(zmq.AFFINITY, _PEER_AFFINITY if peers else _CLIENT_AFFINITY)
         self.socket.set(zmq.ZAP_DOMAIN, domain)
         self.socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
-        if keys is not None:
-            self.socket.set(zmq.CURVE_SERVER, 1)
-            self.socket.set(zmq.CURVE_SECRETKEY, keys.secret)
+        if domain == CLIENT_DOMAIN:
+            self.socket.set(zmq.LINGER, 500)  # a stopping node's last replies
         if ":" in address.host:
             self.socket.set(zmq.IPV6, 1)
-        try:
-            self.socket.bind(address.endpoint)
-        except zmq.ZMQError as error:
-            self.socket.close()
-            raise Fault(
-                Ending.PORT_TAKEN, f"cannot listen on {address}: {error.strerror or error}"
-            ) from error
+        self._bind(0)
+
+    def _bind(self, patience_s: float) -> None:
+        """Listen, with the keys of now. An address that this socket has just left is free only a
+        moment later."""
+        if self._bound_keys is not None:
+            self.socket.set(zmq.CURVE_SERVER, 1)
+            self.socket.set(zmq.CURVE_SECRETKEY, self._bound_keys.secret)
+        give_up = time.monotonic() + patience_s
+        while True:
+            try:
+                self.socket.bind(self._address.endpoint)
+                self._endpoint = str(self.socket.get_string(zmq.LAST_ENDPOINT))
+                return
+            except zmq.ZMQError as error:
+                if error.errno == zmq.EADDRINUSE and time.monotonic() < give_up:
+                    time.sleep(0.005)
+                    continue
+                self.socket.close()
+                words = f"cannot listen on {self._address}: {error.strerror or error}"
+                raise Fault(Ending.PORT_TAKEN, words) from error
+
+    def renew(self) -> None:
+        """Listen with new keys, if there are any; connections that exist go on."""
+        keys = self._keys()
+        if keys == self._bound_keys:
+            return
+        self._bound_keys = keys
+        self.socket.unbind(self._endpoint)
+        self._bind(_REBIND_S)
 
     def receive(self) -> tuple[bytes, str, tuple[bytes, ...]] | None:
         """(routing id, User-Id, frames) of one message; None for one that is noise. Raises

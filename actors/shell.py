@@ -19,15 +19,15 @@ from zmq.backend import zmq_poll
 
 from actors.actor import Actor
 from actors.mailbox import Context, Mailbox, Slot
-from actors.port import ClientPort
+from actors.port import ClientPort, Port
 from actors.transport import Transport
 from dkv.address import Client, Instant, Local, Member, Outbox
 from dkv.messages import FromPeer, Roster, Say, Stopped
 
 _POLLIN = int(zmq.POLLIN)
-_MAILBOX_BUDGET = 1_000  # messages a turn
-_CLIENT_BUDGET = 2_000
-_PEER_BUDGET = 256
+MAILBOX_BUDGET = 1_000  # messages a turn
+CLIENT_BUDGET = 2_000
+PEER_BUDGET = 256
 _FOREVER_MS = 3_600_000
 
 
@@ -46,6 +46,7 @@ class Desk:
     def __init__(self, actor: Actor, sources: list[tuple[Source, int]]) -> None:
         self.actor = actor
         self.sources = sources
+        self.drained_us = 0
 
 
 def now() -> Instant:
@@ -84,6 +85,7 @@ class Shell(threading.Thread):
             (source.socket, _POLLIN) for desk in desks for source, _budget in desk.sources
         ]
         self._ready: set[Any] = set()
+        self._awake_us = 0
         self._stopped = 0
 
     # -- the loop --------------------------------------------------------------------------------
@@ -100,6 +102,7 @@ class Shell(threading.Thread):
     def _wait(self) -> None:
         for socket, _event in zmq_poll(self._poll_set, self._timeout_ms()):
             self._ready.add(socket)
+        self._awake_us = time.monotonic_ns() // 1_000
 
     def _timeout_ms(self) -> int:
         due = [d for d in (desk.actor.deadline for desk in self._desks) if d is not None]
@@ -126,17 +129,27 @@ class Shell(threading.Thread):
         deadline = desk.actor.deadline
         if not batch and (deadline is None or deadline > instant.us):
             return True
-        counters = desk.actor.counters
         try:
             outbox = desk.actor.handle(batch, instant)
         except BaseException as error:
             self._failed(desk.actor.name.value, batch, error)
             return False
         self._post(outbox)
-        counters.add("letters", len(batch))
-        counters.add("turns")
-        counters.add("busy_us", time.monotonic_ns() // 1_000 - instant.us)
+        self._count(desk, len(batch), instant.us)
         return True
+
+    def _count(self, desk: Desk, letters: int, began_us: int) -> None:
+        """`oldest_us`: how long a letter of this turn can have waited, `depth` how many did."""
+        counters = desk.actor.counters
+        ended_us = time.monotonic_ns() // 1_000
+        oldest_us = began_us - max(desk.drained_us, self._awake_us)
+        desk.drained_us = began_us
+        counters.add("letters", letters)
+        counters.add("turns")
+        counters.add("busy_us", ended_us - began_us)
+        counters.set("depth", letters)
+        counters.set("depth_max", max(letters, counters.get("depth_max")))
+        counters.set("oldest_us_max", max(oldest_us, counters.get("oldest_us_max")))
 
     # -- posting ---------------------------------------------------------------------------------
     def _post(self, outbox: Outbox) -> None:
@@ -167,8 +180,17 @@ class Shell(threading.Thread):
             self._transport.post(member, frame)
 
     def _obey(self, letter: Any) -> None:
-        if isinstance(letter, Roster) and self._transport is not None:
-            self._transport.introduce(letter)
+        if isinstance(letter, Roster):
+            self._introduce(letter)
         elif isinstance(letter, Say | Stopped):
             self._stopped += isinstance(letter, Stopped)
             self._report(letter)
+
+    def _introduce(self, roster: Roster) -> None:
+        """New members, addresses or keys: also this node's own may have changed."""
+        if self._transport is not None:
+            self._transport.introduce(roster)
+        for desk in self._desks:
+            for source, _budget in desk.sources:
+                if isinstance(source, Port):
+                    source.renew()

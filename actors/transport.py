@@ -7,7 +7,7 @@ carries: sealed letters name a member, and only here does a name become an addre
 from zmq.utils import z85
 
 from actors.mailbox import Context
-from actors.port import KeyPair, Link
+from actors.port import KeyPair, Keys, Link
 from dkv.counters import Counters
 from dkv.messages import Roster
 
@@ -17,12 +17,12 @@ class Transport:
         self,
         context: Context,
         node: str,
-        keys: KeyPair | None,
+        keys: Keys,
         frame_bytes_max: int,
         counters: Counters,
     ) -> None:
         self.counters = counters
-        self.keys = keys
+        self._keys = keys
         self._context = context
         self._node = node
         self._frame_bytes_max = frame_bytes_max
@@ -30,8 +30,13 @@ class Transport:
         self._keys_of: dict[str, KeyPair | None] = {}
 
     def introduce(self, roster: Roster) -> None:
-        members = {name: (f"tcp://{peer}", key) for name, peer, key, _client in roster.members}
-        members.pop(self._node, None)
+        """Links to exactly these members; one whose key is not known cannot be reached yet."""
+        own = self._keys()
+        members = {
+            name: (f"tcp://{peer}", key)
+            for name, peer, key, _client in roster.members
+            if name != self._node and (key or own is None)
+        }
         for name in [n for n in self._links if n not in members]:
             self._links.pop(name).close()
         for name, (endpoint, key) in members.items():
@@ -40,14 +45,14 @@ class Transport:
             if link is not None and (*link.target, self._keys_of[name]) == (
                 endpoint,
                 server_key,
-                self.keys,
+                own,
             ):
                 continue
             if link is not None:
                 link.close()
-            self._keys_of[name] = self.keys
+            self._keys_of[name] = own
             self._links[name] = Link(
-                self._context, endpoint, self.keys, server_key, self._frame_bytes_max
+                self._context, endpoint, own, server_key, self._frame_bytes_max
             )
 
     def post(self, member: str, frame: bytes) -> None:

@@ -35,6 +35,7 @@ REQUESTS_PER_MESSAGE_MAX = 1024
 ENTRY_BYTES_MAX = 1 * MIB  # a batch of commands; one larger command goes alone
 APPEND_BYTES_MAX = 1 * MIB  # entries in one Append; one larger entry goes alone
 FETCH_BYTES_MAX = 4 * MIB
+CLIENT_FRAME_BYTES = 4 * MIB
 FRAME_MARGIN_BYTES = 64 * KIB  # what wraps a command, an entry and a letter
 
 # -- memory and flow ----------------------------------------------------------------------------
@@ -109,6 +110,12 @@ def peer_frame_bytes_max(limits: ClusterLimits) -> int:
     """
     largest_entry = max(ENTRY_BYTES_MAX, limits.request_bytes_max) + FRAME_MARGIN_BYTES
     return max(APPEND_BYTES_MAX, largest_entry) + 2 * FRAME_MARGIN_BYTES
+
+
+def client_frame_bytes_max(limits: ClusterLimits) -> int:
+    """The largest frame a client may send before libzmq ends its connection: well above the limit
+    of a request, so that one which is too large is told so."""
+    return max(CLIENT_FRAME_BYTES, limits.request_bytes_max + FRAME_MARGIN_BYTES)
 
 
 def check_limits(limits: ClusterLimits, timing: Timing) -> None:

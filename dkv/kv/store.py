@@ -35,7 +35,9 @@ class Meta(NamedTuple):
 
 
 class Store(Protocol):
-    errors: type[Exception]
+    @property
+    def errors(self) -> type[Exception]:
+        """What its methods raise when the disk fails; `fault` puts it in words."""
 
     def fault(self, error: Exception) -> Fault: ...
 

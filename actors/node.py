@@ -1,0 +1,345 @@
+"""A node: everything put together, started, watched and ended.
+
+Owns: the composition, the order of start and stop, signals, the notebook, what is said to people.
+Must never know what an actor decides. The main thread waits for events; the work is on three
+shells: [gateway + consensus], [log], [machine].
+
+Start: settings and certificates, the directory's lock, the four actors from what is on the disk,
+the doorkeeper, then the ports, then the shells; last the node tries its own doors. Stop: gateway
+(no new work, what can be answered is), consensus, machine, log, files. A second signal ends at
+once. SIGHUP reads certificates and keys again.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from random import SystemRandom
+from typing import Any, NamedTuple
+
+import zmq
+
+from actors.announcer import Announcer
+from actors.assembly import Actors, Plan, assemble
+from actors.crash import write_crash
+from actors.credentials import Credentials
+from actors.directory import DataDirectory
+from actors.doorkeeper import Doorkeeper
+from actors.doorprobe import Entrances, draw_key_pair, probe
+from actors.mailbox import Context, Mailbox, Slot
+from actors.notebook import Notebook
+from actors.port import CLIENT_DOMAIN, PEER_DOMAIN, ClientPort, PeerPort
+from actors.shell import CLIENT_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shell
+from actors.transport import Transport
+from dkv.address import Local
+from dkv.config import Settings, check_settings
+from dkv.errors import DkvError, Ending, Fault
+from dkv.ids import Address, Founding
+from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
+from dkv.messages import Roster, Say, Stop, Stopped
+
+_STOP_ORDER = (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG)
+_STOP_PATIENCE_S = 10.0
+_LOOK_AT_CERTIFICATES_S = 6 * 3600.0
+_SOCKETS_MAX = 4_096
+
+
+class Failed(NamedTuple):
+    """An actor raised."""
+
+    actor: str
+    batch: list[Any]
+    error: BaseException
+
+
+class Node:
+    """One run. `run` returns the exit code; what stops a start is raised as `DkvError`."""
+
+    def __init__(self, settings: Settings, announcer: Announcer) -> None:
+        check_settings(settings)
+        self._settings = settings
+        self._announcer = announcer
+        self._events: SimpleQueue[Say | Stopped | Failed | int] = SimpleQueue()
+        self._signals = 0
+        self._rng = SystemRandom()
+        self._stranger = draw_key_pair()
+
+    # == start ===================================================================================
+    def run(self) -> int:
+        """From start to stop. The ports, the files and the lock are let go in any case."""
+        self._credentials = Credentials(self._settings)
+        self._directory = DataDirectory(self._settings.data_dir)
+        try:
+            self._open_notebook()
+            self._members = self._known_members()
+            self._roster = self._make_roster()
+            actors = self._assemble()
+            self._open(actors)
+            try:
+                return self._live()
+            finally:
+                self._close()
+        finally:
+            self._directory.close()
+
+    def _open_notebook(self) -> None:
+        self._notebook: Notebook | None = None
+        try:
+            self._notebook = Notebook(self._directory.folder / "notebook.db")
+        except Fault as error:
+            self._say("warning", "notebook", f"{error}; addresses are not remembered")
+
+    def _known_members(self) -> dict[str, Address]:
+        """As told; else as remembered; else this node alone."""
+        if self._settings.members:
+            return self._settings.members
+        noted = self._notebook.get("members") if self._notebook else None
+        if noted:
+            return {name: Address(*address) for name, address in noted.items()}
+        listening = self._settings.listen_peer
+        alone = Address(listening.host or "127.0.0.1", listening.port)
+        return {self._settings.name: alone}
+
+    def _note(self) -> None:
+        if self._notebook is not None:
+            members = {name: list(address) for name, address in self._members.items()}
+            try:
+                self._notebook.write({"members": members})
+            except Fault as error:
+                self._say("warning", "notebook", f"{error}; addresses are not remembered")
+
+    def _make_roster(self) -> Roster:
+        doors = self._credentials.doors
+        advertised = self._settings.advertised
+        return Roster(
+            tuple(
+                (name, str(address), doors.keys.get(name, b""), str(advertised.get(name, "")))
+                for name, address in self._members.items()
+            )
+        )
+
+    def _assemble(self) -> Actors:
+        settings, secure = self._settings, self._credentials.is_secure
+        plan = Plan(
+            settings.name,
+            Founding(self._credentials.doors.authority, settings.token, tuple(self._members)),
+            settings.limits,
+            settings.timing,
+            self._roster,
+            str(settings.data_dir),
+            settings.joining,
+            self._credentials.verify if secure else None,
+            self._stranger.public.decode(),
+            {"pid": os.getpid(), "secure": secure, "ends": self._credentials.doors.ends},
+        )
+        folder = self._directory
+        return assemble(
+            plan, folder.journal(), folder.witness(), folder.margin(), folder.table, self._rng
+        )
+
+    def _open(self, actors: Actors) -> None:
+        """Doorkeeper, mailboxes, ports, shells: nothing is bound before the doorkeeper runs."""
+        context: Context = zmq.Context(io_threads=2)
+        context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+        self._context = context
+        secure = self._credentials.is_secure
+        self._doorkeeper = Doorkeeper(context, self._credentials.doors.peers, insecure=not secure)
+        self._doorkeeper.start()
+        self._boxes = {which: Mailbox(context, which) for which in _STOP_ORDER}
+        self._slots = {which: Slot(context, which) for which in _STOP_ORDER}
+        self._ports: list[PeerPort | ClientPort] = []
+        self._transports: list[Transport] = []
+        self._shells: list[Shell] = []
+        try:
+            self._build(actors)
+        except BaseException:
+            self._close()
+            raise
+        for shell in self._shells:
+            shell.start()
+
+    def _build(self, actors: Actors) -> None:
+        settings, credentials = self._settings, self._credentials
+        frame_max = peer_frame_bytes_max(settings.limits)
+        peer_port = PeerPort(
+            self._context,
+            settings.listen_peer,
+            PEER_DOMAIN,
+            credentials.peer_keys,
+            frame_max,
+            actors.consensus.counters,
+        )
+        self._ports.append(peer_port)
+        client_port = ClientPort(
+            self._context,
+            settings.listen_client,
+            CLIENT_DOMAIN,
+            credentials.server_keys,
+            client_frame_bytes_max(settings.limits),
+            actors.gateway.counters,
+        )
+        self._ports.append(client_port)
+        box = self._boxes
+        consensus = Desk(
+            actors.consensus,
+            [(peer_port, PEER_BUDGET), (box[Local.CONSENSUS], MAILBOX_BUDGET)],
+        )
+        gateway = Desk(
+            actors.gateway, [(box[Local.GATEWAY], MAILBOX_BUDGET), (client_port, CLIENT_BUDGET)]
+        )
+        log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
+        machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])
+        thinkers, keeper = (
+            Transport(self._context, settings.name, credentials.peer_keys, frame_max, counters)
+            for counters in (actors.consensus.counters, actors.log.counters)
+        )
+        self._transports += [thinkers, keeper]
+        self._shells += [
+            self._shell("thinkers", [consensus, gateway], thinkers, client_port),
+            self._shell("log", [log], keeper, None),
+            self._shell("machine", [machine], None, None),
+        ]
+
+    def _shell(
+        self, name: str, desks: list[Desk], transport: Transport | None, port: ClientPort | None
+    ) -> Shell:
+        return Shell(
+            name,
+            self._settings.name,
+            self._context,
+            desks,
+            transport,
+            port,
+            self._events.put,
+            lambda actor, batch, error: self._events.put(Failed(actor, batch, error)),
+        )
+
+    # == life ====================================================================================
+    def _live(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+        settings = self._settings
+        if self._credentials.is_secure:
+            self._probe()
+        else:
+            words = "no keys, no certificates: whoever reaches the ports is an admin"
+            self._say("warning", "INSECURE", words)
+        self._note()
+        self._warn_of_ends()
+        self._say(
+            "info",
+            "listening",
+            f"clients at {settings.listen_client}, peers at {settings.listen_peer}, "
+            f"data in {settings.data_dir}",
+        )
+        while True:
+            try:
+                event = self._events.get(timeout=_LOOK_AT_CERTIFICATES_S)
+            except Empty:
+                self._warn_of_ends()
+                continue
+            if event == signal.SIGHUP:
+                self._reload()
+            elif isinstance(event, int):
+                return self._stop()
+            else:
+                self._take(event)
+
+    def _probe(self) -> None:
+        doors, settings = self._credentials.doors, self._settings
+        assert doors.peer is not None
+        assert doors.server is not None
+        entrances = Entrances(
+            settings.listen_peer, doors.peer.public, settings.listen_client, doors.server.public
+        )
+        probe(self._context, entrances, doors.peer, self._stranger)
+
+    def _take(self, event: Say | Stopped | Failed | int) -> None:
+        """Say what is to be said; an actor that failed ends the node."""
+        match event:
+            case Say(severity, reason, words):
+                self._say(severity, reason, words)
+            case Failed():
+                self._fail(event)
+            case _:
+                pass
+
+    def _fail(self, failed: Failed) -> None:
+        if isinstance(failed.error, DkvError):
+            raise failed.error
+        path = write_crash(self._directory.folder, self._settings.name, *failed)
+        raise Crashed(failed.actor, failed.error, path)
+
+    def _signalled(self, number: int, _frame: Any) -> None:
+        if number != signal.SIGHUP:
+            self._signals += 1
+            if self._signals > 1:
+                os._exit(128 + number)
+        self._events.put(number)
+
+    def _reload(self) -> None:
+        """New certificates and keys, without a restart; what cannot be read changes nothing."""
+        try:
+            self._credentials.reload()
+        except DkvError as error:
+            self._say("error", "reload", f"{error}; the certificates of before stay in use")
+            return
+        self._doorkeeper.peers = self._credentials.doors.peers
+        self._roster = self._make_roster()
+        self._slots[Local.CONSENSUS].post([self._roster])
+        self._say("info", "reload", "certificates and keys were read again")
+        self._warn_of_ends()
+
+    def _warn_of_ends(self) -> None:
+        for words in self._credentials.doors.warnings(int(time.time())):
+            self._say("warning", "certificate", f"{words}: see `dkvctl certs`")
+
+    def _say(self, severity: str, reason: str, words: str) -> None:
+        self._announcer.say(severity, reason, words, time.time())
+
+    # == stop ====================================================================================
+    def _stop(self) -> int:
+        """One after the other, each having said that it is done."""
+        self._say("info", "stopping", "no new work; once more to stop at once")
+        for which in _STOP_ORDER:
+            self._slots[which].post([Stop()])
+            self._await(which.value)
+        for shell in self._shells:
+            shell.join(_STOP_PATIENCE_S)
+        self._say("info", "stopped", "in order")
+        return 0
+
+    def _await(self, actor: str) -> None:
+        give_up = time.monotonic() + _STOP_PATIENCE_S
+        while True:
+            try:
+                event = self._events.get(timeout=max(give_up - time.monotonic(), 0))
+            except Empty:
+                raise Fault(
+                    Ending.STORAGE_FAULT, f"{actor} did not stop within {_STOP_PATIENCE_S:.0f} s"
+                ) from None
+            if isinstance(event, Stopped) and event.actor == actor:
+                return
+            self._take(event)
+
+    def _close(self) -> None:
+        """Sockets, if every thread that used them has ended; a process that fails leaves them to
+        the system."""
+        if any(shell.is_alive() for shell in self._shells):
+            return
+        for closing in (*self._ports, *self._transports, *self._boxes.values()):
+            closing.close()
+        for slot in self._slots.values():
+            slot.close()
+        self._context.term()
+        if self._notebook is not None:
+            self._notebook.close()
+
+
+class Crashed(Exception):
+    """A bug: an actor raised what it must not. `path` holds its batch as a test to paste."""
+
+    def __init__(self, actor: str, error: BaseException, path: Path | None) -> None:
+        where = f"; its batch is in {path}" if path else ""
+        super().__init__(f"the {actor} actor failed: {type(error).__name__}: {error}{where}")
