@@ -1,0 +1,226 @@
+"""`dkv`: a node, three nodes to try, and a look into a data directory.
+
+Owns: the flags, their variables in the environment and in `.env`, and how a run ends: one clear
+line and an exit code of its own (`dkv.errors.Ending`). Must never know what a node does.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from dotenv import dotenv_values
+
+from actors.announcer import Announcer
+from actors.node import Crashed, Node
+from cli.inspection import inspect
+from cli.local import local
+from dkv import __version__
+from dkv.config import Files, Settings
+from dkv.errors import DkvError, Ending, Misconfigured
+from dkv.ids import Address, parse_address, parse_members
+from dkv.limits import MS, ClusterLimits, Timing
+from dkv.security.refusal import CertificateError
+
+WAYS = """\
+dkv starts a node. Three ways to begin:
+
+  one node, to try what it does (no security, on this machine only):
+    dkv --insecure --listen-peer-address 127.0.0.1:2380 --listen-client-address 127.0.0.1:3000
+
+  three nodes on this machine, with certificates, watched and restarted:
+    dkv local
+
+  three containers:
+    cd compose && docker compose up        (docker-compose, with an older Docker)
+
+Then:  dkvctl put greeting hello;  dkvctl get greeting
+All options:  dkv --help
+"""
+_PEM = (
+    *("peer_cert_file", "peer_key_file", "peer_trusted_ca_file"),
+    *("cert_file", "key_file", "trusted_ca_file"),
+)
+_LIMITS = ClusterLimits()
+_TIMING = Timing()
+
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _path(option: str, words: str) -> Decorator:
+    return click.option(option, type=click.Path(path_type=Path), metavar="FILE", help=words)
+
+
+def _limits(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each cluster-wide limit; all members need the same."""
+    for name, default in reversed(list(_LIMITS._asdict().items())):
+        words = "Cluster-wide, fixed at creation."
+        option = click.option(
+            f"--{name.replace('_', '-')}", type=int, default=default, show_default=True, help=words
+        )
+        command = option(command)
+    return command
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"auto_envvar_prefix": "DKV", "max_content_width": 100},
+)
+@click.option("--name", default="n1", show_default=True, help="This node's name.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="[default: NAME.dkv]")
+@click.option("--listen-peer-address", default=":2380", show_default=True, metavar="HOST:PORT")
+@click.option("--listen-client-address", default=":3000", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--initial-cluster",
+    default="",
+    metavar="NAME=HOST:PORT,…",
+    help="Every member and its peer address.  [default: as remembered, or this node alone]",
+)
+@click.option(
+    "--initial-cluster-state",
+    type=click.Choice(["new", "existing"]),
+    default="new",
+    show_default=True,
+    help="existing: this disk joins a cluster that runs.",
+)
+@click.option(
+    "--initial-cluster-token", default="dkv", show_default=True, help="Tells clusters apart."
+)
+@click.option(
+    "--advertise-nodes",
+    default="",
+    metavar="NAME=HOST:PORT,…",
+    help="Where clients reach each node.",
+)
+@_path("--peer-cert-file", "This node's certificate; its members' lie beside it.")
+@_path("--peer-key-file", "Its key.")
+@_path("--peer-trusted-ca-file", "The trust file by which members are known.")
+@_path("--cert-file", "The server certificate, the same on every node.")
+@_path("--key-file", "Its key.")
+@_path("--trusted-ca-file", "The trust file by which clients are known.")
+@click.option("--insecure", is_flag=True, help="No certificates: whoever connects is an admin.")
+@click.option(
+    "--heartbeat-interval-ms", type=int, default=_TIMING.heartbeat_us // MS, show_default=True
+)
+@click.option(
+    "--election-timeout-ms",
+    type=int,
+    default=_TIMING.election_us_min // MS,
+    show_default=True,
+    help="The least; each is drawn between this and twice this.",
+)
+@click.option(
+    "--step-down-timeout-ms",
+    type=int,
+    default=_TIMING.step_down_us // MS,
+    show_default=True,
+    help="A leader without a majority for so long gives up.",
+)
+@_limits
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@click.version_option(__version__, prog_name="dkv")
+@click.pass_context
+def dkv(ctx: click.Context, /, **given: Any) -> None:
+    """Run a node of a dkv cluster.
+
+    Every option can be given as DKV_… in the environment or in a file .env, as in
+    DKV_INITIAL_CLUSTER. Without any, dkv shows three ways to begin.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if all(ctx.get_parameter_source(name) is _DEFAULT for name in given):
+        click.echo(WAYS, nl=False)
+        return
+    settings = _settings(given)
+    announcer = Announcer(settings.name, given["log_level"])
+    ctx.exit(Node(settings, announcer).run())
+
+
+_DEFAULT = click.core.ParameterSource.DEFAULT
+dkv.add_command(local)
+dkv.add_command(inspect)
+
+
+# -- from flags to settings ----------------------------------------------------------------------
+def _settings(given: dict[str, Any]) -> Settings:
+    name = given["name"]
+    listen = {
+        which: parse_address(
+            given[f"listen_{which}_address"], f"--listen-{which}-address", needs_host=False
+        )
+        for which in ("peer", "client")
+    }
+    return Settings(
+        name,
+        given["data_dir"] or Path(f"{name}.dkv"),
+        listen["peer"],
+        listen["client"],
+        _members(given["initial_cluster"], "--initial-cluster"),
+        _members(given["advertise_nodes"], "--advertise-nodes"),
+        given["initial_cluster_token"],
+        given["initial_cluster_state"] == "existing",
+        _files(given),
+        ClusterLimits(*(given[field] for field in ClusterLimits._fields)),
+        _TIMING._replace(
+            heartbeat_us=given["heartbeat_interval_ms"] * MS,
+            election_us_min=given["election_timeout_ms"] * MS,
+            election_us_max=2 * given["election_timeout_ms"] * MS,
+            step_down_us=given["step_down_timeout_ms"] * MS,
+        ),
+    )
+
+
+def _members(text: str, option: str) -> dict[str, Address]:
+    return parse_members(text, option) if text.strip() else {}
+
+
+def _files(given: dict[str, Any]) -> Files | None:
+    missing = [f"--{name.replace('_', '-')}" for name in _PEM if given[name] is None]
+    if given["insecure"]:
+        if len(missing) < len(_PEM):
+            raise Misconfigured("--insecure excludes certificates: give one or the other")
+        return None
+    if missing:
+        raise CertificateError(
+            f"{', '.join(missing)} missing: a node without certificates does not start. Make them "
+            "with `dkvctl certs`, or give --insecure to run without any security"
+        )
+    return Files(*(given[name] for name in _PEM))
+
+
+# -- the end of a run ----------------------------------------------------------------------------
+def _load_dotenv() -> None:
+    """`.env` in this folder fills in DKV_… variables that are not set."""
+    for name, value in dotenv_values(".env").items():
+        if name.startswith("DKV_") and value is not None:
+            os.environ.setdefault(name, value)
+
+
+def _end(words: str, code: int) -> None:
+    """At once: threads of a node that failed are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.write(f"dkv: {words}\n")
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    try:
+        _load_dotenv()
+        dkv(prog_name="dkv")
+    except DkvError as error:
+        _end(str(error), getattr(error, "ending", Ending.MISCONFIGURED))
+    except Crashed as error:
+        _end(str(error), 1)
+
+
+if __name__ == "__main__":
+    main()
