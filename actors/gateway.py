@@ -38,6 +38,7 @@ from dkv.messages import (
     ReadIndex,
     Refused,
     Roster,
+    Say,
     Stop,
     Stopped,
 )
@@ -290,6 +291,7 @@ class Gateway:
             self._led.leader,
             self._led.term,
         )
+        self._tell_change(letter)
         self._led = letter
         if renewed:
             for number in self._ledger.numbers():
@@ -297,6 +299,17 @@ class Gateway:
                 if batch is not None and batch.retry_us != NEVER_US:
                     batch.retry_us = self._now.us
                     self._ledger.again(number, batch)
+
+    def _tell_change(self, letter: Led) -> None:
+        """To people: who leads, whom a cluster that forms waits for."""
+        if letter.waiting and letter.waiting != self._led.waiting:
+            words = f"the cluster waits for {', '.join(letter.waiting)}"
+            self._out.append((Local.SHELL, Say("info", "forming", words)))
+        if letter.opened and not self._led.opened:
+            self._out.append((Local.SHELL, Say("info", "open", "the cluster serves clients")))
+        if letter.leader != self._led.leader:
+            words = f"{letter.leader} leads" if letter.leader else "no leader is known"
+            self._out.append((Local.SHELL, Say("info", "leader", f"{words}, term {letter.term}")))
 
     def _heard(self, _letter: Heard) -> None:
         self._heard_us = self._now.us

@@ -1,0 +1,1 @@
+"""Measurements, by hand: `python -m tests.bars.NAME`. They print figures and assert no time."""

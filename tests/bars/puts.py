@@ -1,0 +1,78 @@
+"""Puts a second and the wait of one, through the leader, with Curve and fsync.
+
+    python -m tests.bars.puts [--outstanding 1 64 256] [--seconds 4] [--rounds 3] [--insecure]
+
+One client process, one command a message, 256-byte values, 10,000 keys. Prints each round and the
+median. Must never decide whether that is good.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from dkv.client import AsyncClient
+from tests.real.cluster import Cluster
+
+_VALUE = b"v" * 256
+_KEYS = [b"key-%05d" % i for i in range(10_000)]
+
+
+async def load(client: AsyncClient, outstanding: int, seconds: float) -> tuple[float, list[float]]:
+    """(puts a second, their waits in ms)."""
+    waits: list[float] = []
+    end = time.perf_counter() + seconds
+    number = 0
+
+    async def one() -> None:
+        nonlocal number
+        while (began := time.perf_counter()) < end:
+            number += 1
+            await client.put(_KEYS[number * 7919 % len(_KEYS)], _VALUE)
+            waits.append((time.perf_counter() - began) * 1000)
+
+    began = time.perf_counter()
+    await asyncio.gather(*[one() for _ in range(outstanding)])
+    return len(waits) / (time.perf_counter() - began), sorted(waits)
+
+
+async def measure(cluster: Cluster, levels: list[int], seconds: float, rounds: int) -> None:
+    leader = cluster.leader()
+    async with cluster.async_client(leader) as client:
+        await load(client, 64, 1.0)
+        for outstanding in levels:
+            rates, halves, tails = [], [], []
+            for _ in range(rounds):
+                rate, waits = await load(client, outstanding, seconds)
+                rates.append(rate)
+                halves.append(waits[len(waits) // 2])
+                tails.append(waits[len(waits) * 99 // 100])
+                print(
+                    f"  {outstanding:>5} {rate:>9,.0f}/s  p50 {halves[-1]:.2f}  p99 {tails[-1]:.2f}"
+                )
+            print(
+                f"{outstanding:>5} outstanding: {statistics.median(rates):,.0f} puts/s, "
+                f"p50 {statistics.median(halves):.2f} ms, p99 {statistics.median(tails):.2f} ms"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--outstanding", type=int, nargs="+", default=[1, 64, 256])
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--insecure", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dkv-bar-") as folder:
+        with Cluster(Path(folder) / "c", secure=not given.insecure) as cluster:
+            (Path(folder) / "c").mkdir(exist_ok=True)
+            cluster.start()
+            cluster.wait_serving()
+            asyncio.run(measure(cluster, given.outstanding, given.seconds, given.rounds))
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Real nodes for tests and measurements: processes, ports, certificates, in one folder.
+
+Owns: starting, killing, pausing and stopping them, and what they printed. Must never know what is
+tested. Every process it started has ended when it is closed.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dkv.client import AsyncClient, Client
+from dkv.errors import DkvError
+from dkv.security.authority import Authority, create_authority
+from dkv.security.files import write_new
+from dkv.security.identity import KIND
+from dkv.security.secrets import draw_curve_pair, write_secret
+
+PATIENCE_S = 20.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def make_certificates(folder: Path, names: Iterable[str]) -> Authority:
+    """An authority, a server pair, a pair for each node, and clients admin, writer and reader."""
+    folder.mkdir(parents=True)
+    authority = create_authority(folder / "authority.key", None)
+    now_s = int(time.time())
+    server = issue(authority, folder, "server", "server")
+    trust = authority.found(now_s, 10)._replace(server_certificates=(server,))
+    write_new(folder / "trust", trust.text, 0o644)
+    for name in names:
+        issue(authority, folder, name, "node")
+    for role in ("admin", "writer", "reader"):
+        issue(authority, folder, role, role)
+    return authority
+
+
+def issue(authority: Authority, folder: Path, name: str, role: str, days: int = 10) -> Any:
+    pair = draw_curve_pair()
+    certificate = authority.certify(name, pair.public, role, time.time_ns() // 1_000_000, days)
+    write_secret(folder / f"{name}.key", KIND, pair.secret, None)
+    write_new(folder / f"{name}.cert", certificate.text, 0o644)
+    return certificate
+
+
+class Cluster:
+    """`size` nodes n1, n2, … under `folder`, not started yet."""
+
+    def __init__(
+        self, folder: Path, size: int = 3, *, secure: bool = True, options: Iterable[str] = ()
+    ) -> None:
+        self.folder, self.secure = folder, secure
+        self.names = [f"n{i + 1}" for i in range(size)]
+        ports = free_ports(2 * size)
+        self.peers = dict(zip(self.names, ports[:size], strict=True))
+        self.clients = dict(zip(self.names, ports[size:], strict=True))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.options = list(options)
+        if secure:
+            self.authority = make_certificates(folder / "certs", self.names)
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    # -- processes -------------------------------------------------------------------------------
+    def flags(self, name: str, **changes: str) -> list[str]:
+        certs = self.folder / "certs"
+        options = {
+            "name": name,
+            "data-dir": str(self.folder / name),
+            "listen-peer-address": f"127.0.0.1:{self.peers[name]}",
+            "listen-client-address": f"127.0.0.1:{self.clients[name]}",
+            "initial-cluster": _pairs(self.peers),
+            "advertise-nodes": _pairs(self.clients),
+        }
+        if self.secure:
+            options |= {
+                "peer-cert-file": str(certs / f"{name}.cert"),
+                "peer-key-file": str(certs / f"{name}.key"),
+                "peer-trusted-ca-file": str(certs / "trust"),
+                "cert-file": str(certs / "server.cert"),
+                "key-file": str(certs / "server.key"),
+                "trusted-ca-file": str(certs / "trust"),
+            }
+        options |= {key.replace("_", "-"): value for key, value in changes.items()}
+        insecure = [] if self.secure else ["--insecure"]
+        return [*(f"--{k}={v}" for k, v in options.items()), *insecure, *self.options]
+
+    def start(self, *names: str, **changes: str) -> None:
+        for name in names or self.names:
+            with self.lines_file(name).open("ab") as lines:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "cli.server", *self.flags(name, **changes)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=lines,
+                    stderr=lines,
+                    env={k: v for k, v in os.environ.items() if not k.startswith("DKV_")},
+                )
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self, *names: str) -> dict[str, int]:
+        """Orderly; their exit codes."""
+        for name in names or self.names:
+            self.processes[name].terminate()
+        return {name: self.wait(name) for name in names or self.names}
+
+    def wait(self, name: str) -> int:
+        """Until it has ended by itself; its exit code."""
+        code = self.processes[name].wait(PATIENCE_S)
+        del self.processes[name]
+        return code
+
+    def pause(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGCONT)
+
+    def signal(self, name: str, number: int) -> None:
+        self.processes[name].send_signal(number)
+
+    def lines_file(self, name: str) -> Path:
+        return self.folder / f"{name}.out"
+
+    def lines(self, name: str) -> str:
+        return self.lines_file(name).read_text()
+
+    # -- clients ---------------------------------------------------------------------------------
+    def client_options(self, who: str = "admin") -> dict[str, Any]:
+        if not self.secure:
+            return {"insecure": True}
+        certs = self.folder / "certs"
+        cert, key, trust = certs / f"{who}.cert", certs / f"{who}.key", certs / "trust"
+        return {"cert": cert, "key": key, "cacert": trust}
+
+    def endpoints(self, *names: str) -> list[str]:
+        return [f"127.0.0.1:{self.clients[name]}" for name in names or self.names]
+
+    def client(self, *names: str, who: str = "admin", **options: Any) -> Client:
+        """To these nodes (all); `names` given, to them alone."""
+        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        return Client(self.endpoints(*names), **{**self.client_options(who), **options})
+
+    def async_client(self, *names: str, who: str = "admin", **options: Any) -> AsyncClient:
+        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        return AsyncClient(self.endpoints(*names), **{**self.client_options(who), **options})
+
+    # -- what one waits for ----------------------------------------------------------------------
+    def wait_serving(self, *names: str) -> None:
+        """Until each of these answers a linearizable read."""
+        for name in names or self.names:
+            with self.client(name) as kv:
+                kv.count(b"\0never")
+
+    def leader(self) -> str:
+        """As a majority of the running nodes sees it."""
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
+            for name in self.processes:
+                with suppress(DkvError), self.client(name, timeout=1.0) as kv:
+                    kv.count(b"\0never")  # a leader that a majority confirms
+                    leader = str(kv.members()["leader"])
+                    if leader in self.processes:
+                        return leader
+        raise AssertionError(f"no leader within {PATIENCE_S:.0f} s")
+
+
+def _pairs(ports: dict[str, int]) -> str:
+    return ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
