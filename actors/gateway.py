@@ -164,6 +164,7 @@ class Gateway:
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:
+        self._writes = [p for p in self._writes if not p.done]  # by a twin's answer
         if not self._led.leader:
             self._writes = [p for p in self._writes if not self._expired(p)]
             self._reads = [p for p in self._reads if not self._expired(p)]
@@ -204,14 +205,16 @@ class Gateway:
 
     # == in: answers =============================================================================
     def _applied(self, letter: Applied) -> None:
+        """An answer is for whoever asked the same under this place, in whichever batch; another
+        command under the same sequence has an answer of its own."""
         batch = self._ledger.take(letter.batch)
         members = batch.members if batch else []
-        for position, (session, sequence, answer) in enumerate(letter.results):
-            if position < len(members) and not members[position].done:
-                self._answer(members[position], answer)
-            if session:
-                for pending in self._ledger.of_place((session, sequence)):
-                    self._answer(pending, answer)
+        for member, (session, sequence, answer) in zip(members, letter.results, strict=False):
+            if not member.done:
+                self._answer(member, answer)
+            for twin in self._ledger.of_place((session, sequence)) if session else ():
+                if _ask_the_same(twin, member):
+                    self._answer(twin, answer)
 
     def _found(self, letter: Found) -> None:
         batch = self._ledger.get(letter.batch)
@@ -433,6 +436,11 @@ class Gateway:
         own = {"in_flight": self._ledger.count, "counters": self.counters.facts()}
         status = {"node": {"name": self._node, **self._facts}, "gateway": own, **gathered}
         self._out.append(replies.result(pending.asked.slip, self._node, 0, status))
+
+
+def _ask_the_same(one: Pending, other: Pending) -> bool:
+    a, b = one.asked, other.asked
+    return (a.principal.name, a.header.command) == (b.principal.name, b.header.command)
 
 
 def _words(detail: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ once. SIGHUP reads certificates and keys again.
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -41,6 +42,7 @@ from dkv.messages import Roster, Say, Stop, Stopped
 
 _STOP_ORDER = (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG)
 _STOP_PATIENCE_S = 10.0
+_LAST_REPLIES_S = 0.6
 _LOOK_AT_CERTIFICATES_S = 6 * 3600.0
 _SOCKETS_MAX = 4_096
 
@@ -332,9 +334,16 @@ class Node:
             closing.close()
         for slot in self._slots.values():
             slot.close()
-        self._context.term()
+        self._end_context()
         if self._notebook is not None:
             self._notebook.close()
+
+    def _end_context(self) -> None:
+        """Last replies leave. Not longer than that: a handshake that waits for the doorkeeper, who
+        has gone, would hold the context for ever (measured), and nothing is left to lose."""
+        ending = threading.Thread(target=self._context.term, name="context", daemon=True)
+        ending.start()
+        ending.join(_LAST_REPLIES_S)
 
 
 class Crashed(Exception):

@@ -12,6 +12,8 @@ without another poll.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import zmq
@@ -38,6 +40,12 @@ class Source(Protocol):
     def socket(self) -> Any: ...
 
     def drain(self, messages_max: int) -> tuple[list[Any], bool]: ...
+
+
+def _name_thread(name: str) -> None:
+    """For `top -H`, where the system can show it."""
+    with suppress(OSError):
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name)
 
 
 class Desk:
@@ -90,6 +98,7 @@ class Shell(threading.Thread):
 
     # -- the loop --------------------------------------------------------------------------------
     def run(self) -> None:
+        _name_thread(self.name)
         while self._stopped < len(self._desks):
             self._wait()
             while self._ready or self._is_due():

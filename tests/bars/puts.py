@@ -8,6 +8,7 @@ median. Must never decide whether that is good.
 
 import argparse
 import asyncio
+import os
 import statistics
 import tempfile
 import time
@@ -38,14 +39,45 @@ async def load(client: AsyncClient, outstanding: int, seconds: float) -> tuple[f
     return len(waits) / (time.perf_counter() - began), sorted(waits)
 
 
+def cpu(cluster: Cluster) -> dict[tuple[str, str], float]:
+    """CPU seconds of each thread of each node, and of this client."""
+    spent: dict[tuple[str, str], float] = {}
+    pids = {"client": os.getpid()} | {n: p.pid for n, p in cluster.processes.items()}
+    for name, pid in pids.items():
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            comm = (task / "comm").read_text().strip()
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            ticks = int(fields[11]) + int(fields[12])
+            spent[name, comm] = spent.get((name, comm), 0.0) + ticks / os.sysconf("SC_CLK_TCK")
+    return spent
+
+
+def print_cpu(
+    leader: str,
+    before: dict[tuple[str, str], float],
+    after: dict[tuple[str, str], float],
+    done: int,
+) -> None:
+    """Microseconds of CPU a put, thread by thread."""
+    for node in sorted({node for node, _ in after}):
+        parts = {
+            t: (s - before.get((n, t), 0)) * 1e6 / done for (n, t), s in after.items() if n == node
+        }
+        words = "  ".join(f"{t} {us:.0f}" for t, us in parts.items() if us >= 1)
+        role = " (leader)" if node == leader else ""
+        print(f"       {node}{role}: {sum(parts.values()):.0f} us a put: {words}")
+
+
 async def measure(cluster: Cluster, levels: list[int], seconds: float, rounds: int) -> None:
     leader = cluster.leader()
     async with cluster.async_client(leader) as client:
         await load(client, 64, 1.0)
         for outstanding in levels:
             rates, halves, tails = [], [], []
+            before, done = cpu(cluster), 0
             for _ in range(rounds):
                 rate, waits = await load(client, outstanding, seconds)
+                done += len(waits)
                 rates.append(rate)
                 halves.append(waits[len(waits) // 2])
                 tails.append(waits[len(waits) * 99 // 100])
@@ -56,6 +88,7 @@ async def measure(cluster: Cluster, levels: list[int], seconds: float, rounds: i
                 f"{outstanding:>5} outstanding: {statistics.median(rates):,.0f} puts/s, "
                 f"p50 {statistics.median(halves):.2f} ms, p99 {statistics.median(tails):.2f} ms"
             )
+            print_cpu(leader, before, cpu(cluster), done)
 
 
 def main() -> None:
