@@ -120,15 +120,16 @@ class SqliteTable:
             raise self._damaged(f"version {number}")
         return found
 
-    def add(self, version: Version) -> None:
-        number = row_id(version.revision, version.sub)
+    def add(self, version: Version) -> int:
+        number, check = row_id(version.revision, version.sub), row_check(version)
         _revision, _sub, *columns = version
         self._db.execute(
             "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, *columns, row_check(version)),
+            (number, *columns, check),
         )
         self._db.execute("INSERT INTO by_key VALUES (?, ?)", (version.key, number))
         self._dirty_pages += 1 + len(version.value or b"") // PAGE_BYTES
+        return check
 
     def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
         through = row_id(revision, SUB_MAX - 1)

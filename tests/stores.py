@@ -65,6 +65,40 @@ class SimDisk:
         self.keys: SortedList[bytes] = SortedList()
         self.space_level = 0
 
+    # -- what a crash would leave ----------------------------------------------------------------
+    def holds(self, index: int, check: bytes) -> bool:
+        """Whether the log on the disk has this entry (or has forgotten it, as everyone has it)."""
+        if self.undo or self.hard is None:
+            return False
+        entry = self.entries.get(index)
+        return entry.check == check if entry else index <= self.hard.base.index
+
+    @property
+    def term(self) -> int:
+        return self.hard.term if self.hard and not self.undo else 0
+
+    def promises(self) -> dict[str, tuple[int, int]]:
+        """(term, vote) in the log and in the witness."""
+        hard = self.hard
+        seen = [slot for slot in self.slots if slot is not None]
+        witness = max(seen)[1] if seen else None
+        return {
+            "log": (hard.term, hard.vote) if hard and not self.undo else (0, 0),
+            "witness": (witness.hard_term, witness.vote) if witness else (0, 0),
+        }
+
+    def copy(self) -> "SimDisk":
+        """A backup of the volume, taken while no node runs on it."""
+        assert not self.undo, "the node must be down"
+        assert not self.undo_table, "the node must be down"
+        twin = SimDisk()
+        twin.hard, twin.meta, twin.slots = self.hard, self.meta, [*self.slots]
+        twin.entries, twin.sessions = {**self.entries}, {**self.sessions}
+        twin.versions = {**self.versions}
+        twin.by_key = {key: [*rows] for key, rows in self.by_key.items()}
+        twin.keys = SortedList(self.keys)
+        return twin
+
     def lose_unsynced(self) -> None:
         for step in reversed(self.undo):
             step()
@@ -203,8 +237,9 @@ class MemoryTable(_Port):
             raise Fault(Ending.STORAGE_FAULT, f"version {row} is damaged")
         return found[0]
 
-    def add(self, version: Version) -> None:
+    def add(self, version: Version) -> int:
         self.disk.fuse.step("table.add", lambda: self._add(version))
+        return row_check(version)
 
     def _add(self, version: Version) -> None:
         row = row_id(version.revision, version.sub)

@@ -42,7 +42,7 @@ class Endpoint:
         self.address = address
         self.connected = False
         self.node = ""  # learnt from its replies
-        self.why_not = "no connection yet"
+        self.why_not = "no connection came about in time"
         self.denied: RequestError | None = None  # its word on our certificate
 
 
@@ -63,6 +63,7 @@ class Call:
         self.deadline_us = deadline_us
         self.only = only  # this endpoint and no other
         self.in_session = in_session
+        self.session = 0  # in which it has its sequence, for good
         self.sequence = 0
         self.tries = 0
         self.unsure = False  # an attempt may have been applied
@@ -154,7 +155,8 @@ class Core:
         for request_id in call.ids:
             self._by_id.pop(request_id, None)
         if call.sequence:
-            self._unanswered.pop(call.sequence, None)
+            if call.session == self._session:
+                self._unanswered.pop(call.sequence, None)
         elif call in self._queue:
             self._queue.remove(call)
         call.done(body, error)
@@ -173,8 +175,12 @@ class Core:
 
     def why_not(self) -> str:
         """For people: what is wrong with each endpoint that is not connected."""
-        down = [f"{e.address}: {e.why_not}" for e in self.endpoints if not e.connected]
-        return "; ".join(down) or "the nodes that are connected did not answer"
+        down: dict[str, list[str]] = {}
+        for endpoint in self.endpoints:
+            if not endpoint.connected:
+                down.setdefault(endpoint.why_not, []).append(endpoint.address)
+        words = [f"{', '.join(addresses)}: {why}" for why, addresses in down.items()]
+        return "; ".join(words) or "the nodes that are connected did not answer"
 
     # -- the session -----------------------------------------------------------------------------
     def _serve_queue(self) -> None:
@@ -185,7 +191,7 @@ class Core:
                 return
             call = self._queue.pop(0)
             self._sequence += 1
-            call.sequence = self._sequence
+            call.session, call.sequence = self._session, self._sequence
             self._unanswered[call.sequence] = None
             self._session_used_us = self.now_us
             self._send(call)
@@ -205,7 +211,7 @@ class Core:
         if body is None:
             assert error is not None
             for call in list(self._queue):  # nothing of them was ever sent
-                words = f"no session could be opened: {error}"
+                words = f"a write needs a session, and none could be opened: {error}"
                 self._finish(call, None, request_error(error.code, words, "no", error.leader))
             return
         self._session = body["result"]["session"]
@@ -249,9 +255,9 @@ class Core:
         remaining_ms = max((call.deadline_us - self.now_us) // MS, 1)
         request: dict[str, Any] = {"command": call.command, "ttl_ms": remaining_ms}
         if call.sequence:
-            request["session"] = self._session
+            request["session"] = call.session
             request["sequence"] = call.sequence
-            request["lowest"] = next(iter(self._unanswered))
+            request["lowest"] = self._lowest(call)
             if call.unsure:
                 request["retry"] = True
         elif call.op in ("keep_alive", "close_session"):
@@ -259,6 +265,10 @@ class Core:
         if call.level != "linearizable":
             request["level"] = call.level
         return msgpack.packb(request)  # type: ignore[no-any-return]
+
+    def _lowest(self, call: Call) -> int:
+        """The lowest sequence without an answer; of a session that was lost, nothing matters."""
+        return next(iter(self._unanswered)) if call.session == self._session else call.sequence
 
     def _choose(self, call: Call) -> int | None:
         """Writes go to the leader where it is known, reads in turn to every connected node; another
@@ -351,7 +361,7 @@ class Core:
             return
         if "result" in body:
             self._finish(call, body, None)
-        else:
+        elif isinstance(body.get("error"), dict):
             self._refused(call, endpoint, body["error"], body)
 
     def _certificate_judged(self, endpoint: int, body: dict[str, Any]) -> None:
@@ -375,7 +385,7 @@ class Core:
             call.at = None
             self._send(call)
             return
-        if error.code is Code.SESSION_LOST:
+        if error.code is Code.SESSION_LOST and call.session in (0, self._session):
             self._session = 0
         if error.code is Code.ANSWER_DROPPED:
             body["result"] = {}

@@ -1,11 +1,12 @@
 """The client's sockets: one DEALER an endpoint, and the monitor that says how it fares.
 
-Owns: socket options, Curve keys, the four sentences about a node that cannot be reached. Must never
+Owns: socket options, Curve keys, the sentences about a node that cannot be reached. Must never
 know a request. A wrong server key, a node that is down and a door that refuses look alike from the
 socket itself; the monitor tells them apart, and libzmq gives some of them up for good, so a new
 socket is made.
 """
 
+import errno
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,6 +28,36 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+
+
+_NOTHING = "nothing answers there (is the node running, and the address right?)"
+_ENDED = "the connection ended"
+_STRANGER = "what answers there is not a node of dkv"
+_REFUSED = "its doorkeeper refuses this key"
+_UNPROVEN = (
+    "it does not prove the server key of the trust file (a trust file of another cluster, or the "
+    "address of a peer port?)"
+)
+_SILENT = "it takes connections and then says nothing (is the node stopped, or overloaded?)"
+_SECURED = "it wants a certificate, and this client has none (it was told: insecure)"
+_UNSECURED = "it runs without security, or is no node of dkv; this client expects a server key"
+# After these libzmq tries no more, or would try the same server key again.
+_GIVEN_UP = frozenset((_STRANGER, _REFUSED, _UNPROVEN, _SILENT, _SECURED, _UNSECURED))
+_FAILURES = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+)
+
+
+def _why_ended(event: int, before: int) -> str:
+    """A handshake that failed is followed by DISCONNECTED, that by CONNECT_RETRIED: neither has
+    anything to add."""
+    if event == zmq.EVENT_CONNECT_RETRIED:
+        return "" if before == zmq.EVENT_DISCONNECTED else _NOTHING
+    if before in _FAILURES:
+        return ""
+    return _STRANGER if before == zmq.EVENT_CONNECTED else _ENDED
 
 
 class Credentials(NamedTuple):
@@ -51,10 +82,10 @@ class Line:
         self._context, self._credentials, self._bytes_max = context, credentials, bytes_max
         self._server_key = 0
         self._renew_at_us: int | None = None
-        self._saw_tcp = False
         self._open()
 
     def _open(self) -> None:
+        self._before = 0  # the last event of this socket
         socket = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, 500),
@@ -113,30 +144,27 @@ class Line:
     def news(self, now_us: int) -> Iterable[tuple[bool, str]]:
         """(connected, why not) for each change since the last call."""
         while self.has_news():
-            event = recv_monitor_message(self.monitor)["event"]
+            message = recv_monitor_message(self.monitor)
+            event, before = message["event"], self._before
+            self._before = event
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._saw_tcp = False
                 yield True, ""
-            elif event == zmq.EVENT_CONNECTED:
-                self._saw_tcp = True
-            else:
-                yield False, self._why(event, now_us)
+            elif event != zmq.EVENT_CONNECTED:
+                why = self._why_failed(event, message["value"]) or _why_ended(event, before)
+                if why in _GIVEN_UP:
+                    self._renew_at_us = now_us + _RENEW_US
+                if why:
+                    yield False, why
 
-    def _why(self, event: int, now_us: int) -> str:
-        if event == zmq.EVENT_CONNECT_RETRIED and not self._saw_tcp:
-            return "nothing answers there (is the node running, and the address right?)"
+    def _why_failed(self, event: int, number: int) -> str:
+        """The sentence on a handshake that failed; empty for other events."""
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self._renew_at_us = now_us + _RENEW_US
-            return "its doorkeeper refuses this key"
-        if event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
-            self._renew_at_us = now_us + _RENEW_US
-            if self._credentials is None:
-                return "it wants security, or is no dkv client port: give --cert, --key, --cacert"
-            return (
-                "it does not prove the server key of the trust file: a wrong --cacert, a cluster "
-                "without security, or no dkv client port"
-            )
-        return "the connection ended"
+            return _REFUSED
+        if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            return _UNPROVEN if number == errno.EPIPE else _SILENT
+        if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            return _SECURED if self._credentials is None else _UNSECURED
+        return ""
 
     def renew(self, now_us: int) -> bool:
         """A new socket where the old one will not try again; the next server key, if several."""

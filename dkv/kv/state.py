@@ -12,9 +12,10 @@ import msgpack
 
 from dkv.entries import Entry, Kind, read_agreed, read_batch
 from dkv.errors import Code, Ending, Fault
+from dkv.kv.heads import ABSENT, Head, Heads
 from dkv.kv.sessions import Numbered, Session, Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
-from dkv.kv.version import Version, index_check, row_check, row_id
+from dkv.kv.version import Version, index_check, row_id
 from dkv.limits import ClusterLimits
 from dkv.messages import Result
 from dkv.requests import Malformed, range_of, read_command
@@ -50,6 +51,7 @@ NOTHING = Outcome("", 0, 0, ())
 class State:
     def __init__(self, store: Store, limits: ClusterLimits) -> None:
         self.store = store
+        self.heads = Heads(store)
         self.limits = limits
         meta = store.meta()
         self._base = meta
@@ -171,20 +173,16 @@ class State:
     # -- operations: (code, detail) --------------------------------------------------------------
     def _put(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         key, expected = fields["key"], fields["expected"]
-        found = self.store.latest(key)
-        live = found if found is not None and found.value is not None else None
-        at = live.revision if live else 0
-        if expected is not None and expected != at:
-            return Code.CONDITION_FAILED, {"key_revision": at}
+        head = self.heads.of(key)
+        if expected is not None and expected != head.revision:
+            return Code.CONDITION_FAILED, {"key_revision": head.revision}
         self.revision += 1
-        created, version = (live.created, live.version + 1) if live else (self.revision, 1)
-        self._add(0, key, fields["value"], created, version)
+        self._add(0, key, fields["value"], head.created or self.revision, head.version + 1)
         return Code.OK, {"key_revision": self.revision}
 
     def _delete(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         key, expected = fields["key"], fields["expected"]
-        found = self.store.latest(key)
-        at = found.revision if found is not None and found.value is not None else 0
+        at = self.heads.of(key).revision
         if expected is not None and expected != at:
             return Code.CONDITION_FAILED, {"key_revision": at}
         if not at:
@@ -207,8 +205,8 @@ class State:
         version = Version(
             self.revision, sub, key, value, created, count, 0, self._author, entry.tick, entry.wall
         )
-        self.store.add(version)
-        check = row_check(version)
+        self.heads.moved(key, ABSENT if value is None else Head(self.revision, created, count))
+        check = self.store.add(version)
         self.held = (self.held + check) & SUM_MASK
         self.written = (self.written + check) & SUM_MASK
         row = row_id(self.revision, sub)

@@ -49,7 +49,8 @@ class Store(Protocol):
     def latest(self, key: bytes) -> Version | None:
         """The newest version of a key, a tombstone included. Raises `Fault` on damage."""
 
-    def add(self, version: Version) -> None: ...
+    def add(self, version: Version) -> int:
+        """Its row check. Durable with the next `commit`."""
 
     def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
         """Up to `count` keys from `start` to before `end` (empty: no end), each with the row id of

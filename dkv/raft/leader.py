@@ -360,8 +360,9 @@ def beat(raft: "Raft", lead: Leader) -> None:
     )
     start_round(raft, lead)
     for name, progress in lead.progress.items():
-        overdue = progress.waiting and now - progress.asked_us >= raft.timing.heartbeat_us
-        if name != raft.name and overdue:
+        timing = raft.timing
+        patience = timing.heartbeat_us if progress.waiting else timing.election_us_min
+        if name != raft.name and now - progress.asked_us >= patience:
             _ask_again(raft, progress)
     raft.keep_witness_near()
     raft.post(Local.GATEWAY, Heard(raft.commit))
@@ -369,7 +370,9 @@ def beat(raft: "Raft", lead: Leader) -> None:
 
 def _ask_again(raft: "Raft", progress: Progress) -> None:
     """An Append or its acknowledgement may be lost with its connection: an empty Append asks.
-    A probe is simply sent again; and where memory no longer reaches, probing begins anew."""
+    A member that restarted learns from it how far its log is verified (no commit index counts there
+    before), so idle ones are asked too. A probe is simply sent again; and where memory no longer
+    reaches, probing begins anew."""
     prev = progress.next - 1
     check = raft.tail.check_at(prev)
     if progress.probing or check is None:

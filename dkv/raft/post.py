@@ -52,7 +52,7 @@ class PostOffice:
     def __init__(self, raft: Raft, charter: Charter) -> None:
         self.raft = raft
         self.charter = charter
-        self._answered_us: dict[str, int] = {}
+        self._answered_us: dict[tuple[str, type], int] = {}
         self._replaced: dict[str, int] = {}  # member -> a disk under its name that is none
         self._disowned_by: set[str] = set()  # members whose cluster knows another disk of ours
 
@@ -203,10 +203,11 @@ class PostOffice:
 
     # -- answers ---------------------------------------------------------------------------------
     def _answer(self, to: Peer, letter: Any) -> None:
-        """At most one a second and member: an answer must not become a conversation."""
-        now = self.raft.now.us
-        if now - self._answered_us.get(to.name, -_ANSWER_EVERY_US) >= _ANSWER_EVERY_US:
-            self._answered_us[to.name] = now
+        """Each at most once a second and member: an answer must not become a conversation, nor
+        a Hello keep a disk of another formation from hearing that it was replaced."""
+        now, answer = self.raft.now.us, (to.name, type(letter))
+        if now - self._answered_us.get(answer, -_ANSWER_EVERY_US) >= _ANSWER_EVERY_US:
+            self._answered_us[answer] = now
             self.raft.post(to, letter)
 
     def _drop(self, reason: str) -> list[Any]:
