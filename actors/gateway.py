@@ -46,6 +46,7 @@ from dkv.requests import operation_digest
 
 _STOP_GRACE_US = 2 * SECOND
 _HOLD_US = 50 * MS  # how often what waits for a leader is looked at
+_CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not known here
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
 _DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
 
@@ -236,7 +237,7 @@ class Gateway:
         batch = self._ledger.take(letter.batch)
         if batch is None:
             return
-        code = Code(letter.code)
+        code = Code(letter.code) if letter.code in _CODES else Code.NO_LEADER
         held: list[Pending] = []
         for pending in batch.members:
             pending.refused += 1

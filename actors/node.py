@@ -223,7 +223,7 @@ class Node:
             signal.signal(number, self._signalled)
         settings = self._settings
         if self._credentials.is_secure:
-            self._probe()
+            self._try_doors()
         else:
             words = "no keys, no certificates: whoever reaches the ports is an admin"
             self._say("warning", "INSECURE", words)
@@ -247,6 +247,15 @@ class Node:
                 return self._stop()
             else:
                 self._take(event)
+
+    def _try_doors(self) -> None:
+        """An actor that has ended meanwhile answers nobody: then that is what is wrong."""
+        try:
+            self._probe()
+        except Fault:
+            while not self._events.empty():
+                self._take(self._events.get())
+            raise
 
     def _probe(self) -> None:
         doors, settings = self._credentials.doors, self._settings

@@ -14,8 +14,8 @@ while a log is syncing, and a crash in between loses what was not synced.
 """
 
 import heapq
-from collections import defaultdict
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from random import Random
 from typing import Any, NamedTuple
 
@@ -23,16 +23,21 @@ import msgpack
 
 from actors.assembly import Actors, Plan, assemble
 from dkv.address import Client, Instant, Local, Member
-from dkv.codec import decode, encode
+from dkv.codec import decode, encode, seal, unseal
 from dkv.errors import DkvError, Fault, Misconfigured
 from dkv.ids import Founding
 from dkv.limits import MS, SECOND, ClusterLimits, Timing
-from dkv.messages import FromClient, FromPeer, Roster, Say, Stop, Stopped
+from dkv.messages import Apply, FromClient, FromPeer, Roster, Say, Stop, Stopped
 from dkv.raft.leader import Leader
 from dkv.requests import PROTOCOL, pack_command
+from tests.invariants import Invariants
 from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryTable, MemoryWitness, SimDisk
 
 ACTORS = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
+
+
+def everything(*_: Any) -> bool:
+    return True
 
 
 class Reply(NamedTuple):
@@ -92,7 +97,8 @@ class Node:
 
     @property
     def leads(self) -> bool:
-        return self.actors is not None and isinstance(self.raft.role, Leader)
+        role = getattr(self.raft, "role", None) if self.actors else None  # none before a first turn
+        return isinstance(role, Leader)
 
 
 class World:
@@ -125,14 +131,14 @@ class World:
         self.loss = 0.0
         self.duplication = 0.0
         self.delay_us = (30, 300)
-        self.reorder = False
-        self._last_arrival: dict[tuple[str, str, str], int] = defaultdict(int)
         self.replies: dict[bytes, Reply] = {}
+        self.listed: dict[tuple[bytes, int], Reply] = {}  # of a list of requests, by position
         self._asked = 0
-        self.leaders: dict[int, str] = {}  # term -> who led it
-        self.applied: dict[int, bytes] = {}  # index -> check, as handed to any state machine
-        self.frame_filter: Callable[[str, str, bytes], bool] = lambda _a, _b, _f: True
-        self.letter_filter: Callable[[str, Local, Any], bool] = lambda _n, _a, _l: True
+        self.invariants = Invariants(seed)
+        self._trace = blake2b(digest_size=16)
+        self.letter_filter: Callable[[str, Local, Any], bool] = everything  # node, actor, letter
+        self.peer_filter: Callable[[str, str, Any], bool] = everything  # sender, receiver, letter
+        self.held: list[tuple[str, str, bytes]] = []  # what the peers' filter stopped
 
     # -- events ----------------------------------------------------------------------------------
     def at(self, when_us: int, do: Callable[[], None]) -> None:
@@ -215,6 +221,10 @@ class World:
         self.crash(name)
         self.nodes[name].disk = SimDisk()
 
+    def new_era(self) -> None:
+        """All disks were emptied on purpose: what comes is another history."""
+        self.invariants = Invariants(self.seed)
+
     def pause(self, name: str) -> None:
         self.nodes[name].paused = True
 
@@ -235,6 +245,8 @@ class World:
     def deliver(self, name: str, which: Local, letter: Any) -> None:
         node = self.nodes[name]
         if node.actors is not None and self.letter_filter(name, which, letter):
+            if isinstance(letter, Apply):
+                self.invariants.applies(name, node.disk, letter.entries)
             node.boxes[which].append(letter)
             self._wake(node, which, self.now_us + self.rng.randint(5, 60))
 
@@ -273,7 +285,8 @@ class World:
         if which is Local.LOG and len(node.disk.fuse.steps) > syncs:
             took = self.rng.randint(*node.sync_us)
         node.busy_until[which] = self.now_us + took
-        self._watch(node)
+        if node.leads:
+            self.invariants.leads(node.plan.name, node.raft.term)
         self.at(self.now_us + took, lambda: node.life == life and self._post(node, outbox))  # type: ignore[arg-type,func-returns-value]
         if actor.deadline is not None:
             self._wake(node, which, self._virtual(node, actor.deadline))
@@ -289,6 +302,7 @@ class World:
 
     def _post(self, node: Node, outbox: Any) -> None:
         for to, letter in outbox:
+            self._note(node, to, letter)
             match to:
                 case Local.SHELL:
                     if isinstance(letter, Say):
@@ -301,15 +315,36 @@ class World:
                 case Member():
                     self._send(node.plan.name, to.name, letter)
                 case Client():
-                    self.replies[letter.frames[1]] = Reply(msgpack.unpackb(letter.frames[2]))
+                    request_id, reply = letter.frames[1], Reply(msgpack.unpackb(letter.frames[2]))
+                    self.replies[request_id] = reply
+                    self.listed[request_id, reply.body.get("position", 0)] = reply
+
+    def _note(self, node: Node, to: Any, letter: Any) -> None:
+        """The trace: everything that anybody says, and when. One seed, one trace."""
+        said = letter if isinstance(letter, bytes) else encode([letter])
+        self._trace.update(b"%d %s %s;" % (self.now_us, node.plan.name.encode(), repr(to).encode()))
+        self._trace.update(said)
+
+    @property
+    def trace(self) -> str:
+        return self._trace.hexdigest()
 
     # -- the network -----------------------------------------------------------------------------
     def _send(self, sender: str, receiver: str, frame: bytes) -> None:
+        self.invariants.says(sender, self.nodes[sender].disk, frame)
         if sender == receiver:
             self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
             return
-        if not self.frame_filter(sender, receiver, frame):
-            return
+        envelope, letters = unseal(frame)
+        stopped = [x for x in letters if not self.peer_filter(sender, receiver, x)]
+        if stopped:
+            self.held.append((sender, receiver, seal(envelope, stopped)))
+            letters = [x for x in letters if x not in stopped]
+            frame = seal(envelope, letters)
+        if letters:
+            self._travel(sender, receiver, frame)
+
+    def _travel(self, sender: str, receiver: str, frame: bytes) -> None:
         copies = 1 + (self.rng.random() < self.duplication)
         for _ in range(copies):
             if self.rng.random() >= self.loss:
@@ -330,6 +365,13 @@ class World:
     def heal(self) -> None:
         self.blocked.clear()
 
+    def release(self) -> None:
+        """What the peers' filter has stopped arrives after all, even where a cut came between."""
+        self.peer_filter = everything
+        for sender, receiver, frame in self.held:
+            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+        self.held.clear()
+
     # -- clients ---------------------------------------------------------------------------------
     def ask(self, node: str, op: str, header: dict[str, Any] | None = None, **fields: Any) -> bytes:
         """Send a request; the id under which its reply will be found."""
@@ -342,6 +384,13 @@ class World:
         message = FromClient(b"client", "insecure", (PROTOCOL, request_id, body))
         self.deliver(node, Local.GATEWAY, message)
         return request_id
+
+    def ask_list(self, node: str, requests: list[dict[str, Any]]) -> list[Reply]:
+        """Several requests in one message; their replies, in the order of the requests."""
+        request_id = self.ask_raw(node, msgpack.packb(requests))
+        places = [(request_id, position) for position in range(len(requests))]
+        self.run_until(lambda: all(place in self.listed for place in places))
+        return [self.listed[place] for place in places]
 
     def reply(self, request_id: bytes, within_us: int = 20 * SECOND) -> Reply:
         self.run_until(lambda: request_id in self.replies, within_us)
@@ -368,13 +417,13 @@ class World:
         return max(leading)[1] if leading else None
 
     def is_serving(self, *names: str) -> bool:
-        """All (of these) running nodes know a leader, and the cluster is open to them."""
-        nodes = [self.nodes[n] for n in (names or self.running())]
-        return bool(nodes) and all(
-            n.actors is not None
-            and n.actors.gateway._led.opened
-            and n.actors.gateway._led.leader
-            for n in nodes
+        """All (of these) running nodes follow the leader, and the cluster is open to them."""
+        leader = self.leader()
+        return leader is not None and all(
+            node.actors is not None
+            and node.actors.gateway._led.opened
+            and node.actors.gateway._led.leader == leader
+            for node in map(self.nodes.__getitem__, names or self.running())
         )
 
     def serve(self) -> str:
@@ -384,13 +433,3 @@ class World:
         leader = self.leader()
         assert leader is not None
         return leader
-
-    def _watch(self, node: Node) -> None:
-        """Invariants, after every turn: one leader a term, and one history of what is applied."""
-        if node.leads:
-            other = self.leaders.setdefault(node.raft.term, node.plan.name)
-            assert other == node.plan.name, f"seed {self.seed}: two leaders in {node.raft.term}"
-        state = node.state
-        if state.applied:
-            check = self.applied.setdefault(state.applied, state.check)
-            assert check == state.check, f"seed {self.seed}: histories differ at {state.applied}"

@@ -1,0 +1,54 @@
+# Every target sets up what it needs. Bare `make` says what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV := $(VENV)/.ready-dev
+
+.PHONY: help run test test-long check certs format clean
+
+help:  ## Show this.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(READY)  ## Start a secured three-node cluster on this machine (Ctrl-C stops it).
+	@$(BIN)/dkv local
+
+test: $(DEV)  ## Run every test that takes no longer than 15 minutes together.
+	@sh tests/run.sh
+
+test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images and kills.
+	@sh tests/run.sh long
+
+check: $(DEV)  ## Format, lint, types, import directions.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit/test_imports.py
+
+certs: $(READY)  ## Make an authority and certificates for n1, n2, n3 and an admin in certs/.
+	@test -e certs/trust || $(BIN)/dkvctl certs init
+	@test -e certs/server.cert || $(BIN)/dkvctl certs server
+	@for n in n1 n2 n3; do test -e certs/$$n.cert || $(BIN)/dkvctl certs node $$n || exit 1; done
+	@test -e certs/admin.cert || $(BIN)/dkvctl certs client admin --role admin
+	@$(BIN)/dkvctl certs verify certs/*.cert
+
+format: $(DEV)  ## Rewrite the code in its one format.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what was built; data of `make run` (.local) and certs/ stay.
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@sh tests/venv.sh "$(PYTHON)" "$(VENV)"
+
+$(READY): pyproject.toml | $(VENV)/bin/pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(VENV)/bin/pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(READY)

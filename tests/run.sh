@@ -1,0 +1,20 @@
+#!/bin/sh
+# Run the suites one after the other, each with its time. `long` runs more of each.
+set -u
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+status=0 total=0
+
+if [ "${1:-}" = long ]; then
+    export DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
+fi
+for suite in unit scenarios crash real; do
+    began=$(date +%s)
+    echo "== $suite"
+    "$python" -m pytest "tests/$suite" -rs || status=1
+    took=$(($(date +%s) - began))
+    total=$((total + took))
+    echo "== $suite took $took s"
+done
+echo "== all suites: $total s, $([ "$status" = 0 ] && echo passed || echo FAILED)"
+exit "$status"
