@@ -18,10 +18,17 @@ _RETRY_US_MAX = 4 * SECOND
 NEVER_US = 2**62  # as a batch's `retry_us`: only deadlines wake it
 
 
-class Pending:
-    """A request under way. `packed`: the command as it stands in an entry (writes)."""
+_REQUEST_BYTES = 512  # what a request takes beside its command
 
-    __slots__ = ("asked", "deadline_us", "done", "packed", "posted", "refused", "refused_code")
+
+class Pending:
+    """A request under way. `packed`: the command as it stands in an entry (writes). `place`:
+    (session, sequence), under which a write may be proposed again."""
+
+    __slots__ = (
+        *("asked", "deadline_us", "done", "packed", "place"),
+        *("posted", "refused", "refused_code", "size"),
+    )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
         self.asked = asked
@@ -31,22 +38,14 @@ class Pending:
         self.refused = 0
         self.refused_code = 0
         self.done = False
-
-    @property
-    def place(self) -> tuple[int, int] | None:
-        """(session, sequence), under which a write may be proposed again."""
-        header = self.asked.header
-        if header.session and self.asked.request.numbered:
-            return header.session, header.sequence
-        return None
+        self.size = len(packed) + _REQUEST_BYTES
+        self.place: tuple[int, int] | None = None
+        if asked.header.session and asked.request.numbered:
+            self.place = asked.header.session, asked.header.sequence
 
     @property
     def surely_not_applied(self) -> bool:
         return self.posted == self.refused and not self.asked.header.retry
-
-    @property
-    def size(self) -> int:
-        return len(self.packed) + 512
 
 
 class Batch:

@@ -55,6 +55,7 @@ class Desk:
         self.actor = actor
         self.sources = sources
         self.drained_us = 0
+        self.due_us: int | None = None
 
 
 def now() -> Instant:
@@ -99,12 +100,12 @@ class Shell(threading.Thread):
     # -- the loop --------------------------------------------------------------------------------
     def run(self) -> None:
         _name_thread(self.name)
+        for desk in self._desks:
+            desk.due_us = desk.actor.deadline
         while self._stopped < len(self._desks):
             self._wait()
-            while self._ready or self._is_due():
-                for desk in self._desks:
-                    if not self._serve(desk):
-                        return
+            while sum(map(self._serve, self._desks)):  # each has its turn, none starves another
+                pass
         for slot in self._slots.values():
             slot.close()
 
@@ -114,19 +115,13 @@ class Shell(threading.Thread):
         self._awake_us = time.monotonic_ns() // 1_000
 
     def _timeout_ms(self) -> int:
-        due = [d for d in (desk.actor.deadline for desk in self._desks) if d is not None]
+        due = [desk.due_us for desk in self._desks if desk.due_us is not None]
         if not due:
             return _FOREVER_MS
         return min(max(min(due) - time.monotonic_ns() // 1_000 + 999, 0) // 1_000, _FOREVER_MS)
 
-    def _is_due(self) -> bool:
-        present = time.monotonic_ns() // 1_000
-        return any(
-            d is not None and d <= present for d in (desk.actor.deadline for desk in self._desks)
-        )
-
     def _serve(self, desk: Desk) -> bool:
-        """One turn of one actor; whether the shell goes on."""
+        """One turn of one actor; whether there was reason for one."""
         batch: list[Any] = []
         for source, budget in desk.sources:
             if source.socket in self._ready:
@@ -135,12 +130,13 @@ class Shell(threading.Thread):
                 if not more:
                     self._ready.discard(source.socket)
         instant = now()
-        deadline = desk.actor.deadline
-        if not batch and (deadline is None or deadline > instant.us):
-            return True
+        if not batch and (desk.due_us is None or desk.due_us > instant.us):
+            return False
         try:
             outbox = desk.actor.handle(batch, instant)
+            desk.due_us = desk.actor.deadline  # only a turn changes it
         except BaseException as error:
+            self._stopped = len(self._desks)
             self._failed(desk.actor.name.value, batch, error)
             return False
         self._post(outbox)
@@ -150,15 +146,13 @@ class Shell(threading.Thread):
     def _count(self, desk: Desk, letters: int, began_us: int) -> None:
         """`oldest_us`: how long a letter of this turn can have waited, `depth` how many did."""
         counters = desk.actor.counters
-        ended_us = time.monotonic_ns() // 1_000
-        oldest_us = began_us - max(desk.drained_us, self._awake_us)
-        desk.drained_us = began_us
         counters.add("letters", letters)
         counters.add("turns")
-        counters.add("busy_us", ended_us - began_us)
+        counters.add("busy_us", time.monotonic_ns() // 1_000 - began_us)
         counters.set("depth", letters)
-        counters.set("depth_max", max(letters, counters.get("depth_max")))
-        counters.set("oldest_us_max", max(oldest_us, counters.get("oldest_us_max")))
+        counters.top("depth_max", letters)
+        counters.top("oldest_us_max", began_us - max(desk.drained_us, self._awake_us))
+        desk.drained_us = began_us
 
     # -- posting ---------------------------------------------------------------------------------
     def _post(self, outbox: Outbox) -> None:

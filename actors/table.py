@@ -29,20 +29,21 @@ CREATE TABLE versions (
     version INTEGER NOT NULL, lease INTEGER NOT NULL, author TEXT NOT NULL,
     tick INTEGER NOT NULL, wall INTEGER NOT NULL, chk INTEGER NOT NULL
 );
-CREATE TABLE by_key (key BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (key, id)) WITHOUT ROWID;
+CREATE INDEX by_key ON versions (key);
 CREATE TABLE sessions (id INTEGER PRIMARY KEY, state BLOB NOT NULL, chk INTEGER NOT NULL);
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, chk INTEGER NOT NULL)
 """
 
 _COLUMNS = "id, key, value, created, version, lease, author, tick, wall, chk"
 _VERSION = f"SELECT {_COLUMNS} FROM versions WHERE id = ?"
-_LATEST = "SELECT id FROM by_key WHERE key = ? ORDER BY id DESC LIMIT 1"
+_LATEST = "SELECT id FROM versions INDEXED BY by_key WHERE key = ? ORDER BY id DESC LIMIT 1"
 _KEYS = (
-    "SELECT key, max(id) FROM by_key WHERE key >= ? AND key < ? AND id <= ?"
+    "SELECT key, max(id) FROM versions INDEXED BY by_key WHERE key >= ? AND key < ? AND id <= ?"
     " GROUP BY key ORDER BY key LIMIT ?"
 )
 _KEYS_TO_THE_END = (
-    "SELECT key, max(id) FROM by_key WHERE key >= ? AND id <= ? GROUP BY key ORDER BY key LIMIT ?"
+    "SELECT key, max(id) FROM versions INDEXED BY by_key WHERE key >= ? AND id <= ?"
+    " GROUP BY key ORDER BY key LIMIT ?"
 )
 
 
@@ -127,7 +128,6 @@ class SqliteTable:
             "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (number, *columns, check),
         )
-        self._db.execute("INSERT INTO by_key VALUES (?, ?)", (version.key, number))
         self._dirty_pages += 1 + len(version.value or b"") // PAGE_BYTES
         return check
 
@@ -177,7 +177,8 @@ class SqliteTable:
 
     def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
         return self._db.execute(
-            "SELECT key, id FROM by_key WHERE (key, id) > (?, ?) ORDER BY key, id LIMIT ?",
+            "SELECT key, id FROM versions INDEXED BY by_key WHERE (key, id) > (?, ?)"
+            " ORDER BY key, id LIMIT ?",
             (*after, count),
         ).fetchall()
 

@@ -18,6 +18,11 @@ class Counters:
     def set(self, name: str, value: int) -> None:
         self._counts[name] = value
 
+    def top(self, name: str, value: int) -> None:
+        """The largest so far."""
+        if value > self._counts[name]:
+            self._counts[name] = value
+
     def get(self, name: str) -> int:
         return self._counts.get(name, 0)
 

@@ -202,14 +202,14 @@ TABLE: dict[str, Request] = {
 LEVELS = ("linearizable", "serializable")
 
 # The map around a command: name → (type, largest, default). Unknown names are ignored.
-HEADER: dict[str, tuple[Any, int, Any]] = {
-    "command": (bytes, INT_MAX, None),
-    "session": (int, INT_MAX, 0),
-    "sequence": (int, INT_MAX, 0),
-    "lowest": (int, INT_MAX, 0),
-    "retry": (bool, 1, False),
-    "ttl_ms": (int, REQUEST_TTL_MS_MAX, REQUEST_TTL_MS_DEFAULT),
-    "level": (str, 16, "linearizable"),
+HEADER: dict[str, tuple[Any, int]] = {
+    "command": (bytes, INT_MAX),
+    "session": (int, INT_MAX),
+    "sequence": (int, INT_MAX),
+    "lowest": (int, INT_MAX),
+    "retry": (bool, 1),
+    "ttl_ms": (int, REQUEST_TTL_MS_MAX),
+    "level": (str, 16),
 }
 
 
@@ -293,18 +293,16 @@ def read_header(request: Any) -> Header:
     """The fields around a command, checked; `Malformed` says what is wrong."""
     if type(request) is not dict:
         raise Malformed(Code.BAD_REQUEST, "a request is a map")
-    values = []
-    for name, (kind, largest, default) in HEADER.items():
-        value: Any = request.get(name, default)
-        if value is not default:
-            if type(value) is not kind:
-                raise Malformed(Code.BAD_REQUEST, f"`{name}` must be {_TYPE_WORDS[kind]}")
-            if kind is int and not 0 <= value <= largest:
-                raise Malformed(Code.BAD_REQUEST, f"`{name}` must be between 0 and {largest}")
-        values.append(value)
-    header = Header(*values)
-    if header.command is None:
+    known = {name: value for name, value in request.items() if name in HEADER}
+    for name, value in known.items():
+        kind, largest = HEADER[name]
+        if type(value) is not kind:
+            raise Malformed(Code.BAD_REQUEST, f"`{name}` must be {_TYPE_WORDS[kind]}")
+        if kind is int and not 0 <= value <= largest:
+            raise Malformed(Code.BAD_REQUEST, f"`{name}` must be between 0 and {largest}")
+    if "command" not in known:
         raise Malformed(Code.BAD_REQUEST, "`command` is missing")
+    header = Header(**known)
     if header.level not in LEVELS:
         raise Malformed(Code.BAD_REQUEST, f"`level` must be one of {', '.join(LEVELS)}")
     return header

@@ -170,17 +170,16 @@ class Core:
         elif call.error is not None:
             self._finish(call, None, call.error)
         else:
-            words = f"no node could be asked within the deadline: {self.why_not()}"
+            words = f"nobody did it within the deadline. {self.why_not()}"
             self._finish(call, None, request_error(Code.LOST, words, "no", self.leader))
 
     def why_not(self) -> str:
-        """For people: what is wrong with each endpoint that is not connected."""
-        down: dict[str, list[str]] = {}
-        for endpoint in self.endpoints:
-            if not endpoint.connected:
-                down.setdefault(endpoint.why_not, []).append(endpoint.address)
-        words = [f"{', '.join(addresses)}: {why}" for why, addresses in down.items()]
-        return "; ".join(words) or "the nodes that are connected did not answer"
+        """For people: how each endpoint fares, those that fare alike together."""
+        found: dict[str, list[str]] = {}
+        for e in self.endpoints:
+            why = "connected, but no answer (is there a leader?)" if e.connected else e.why_not
+            found.setdefault(why, []).append(e.address)
+        return "; ".join(f"{', '.join(addresses)}: {why}" for why, addresses in found.items())
 
     # -- the session -----------------------------------------------------------------------------
     def _serve_queue(self) -> None:
@@ -211,7 +210,8 @@ class Core:
         if body is None:
             assert error is not None
             for call in list(self._queue):  # nothing of them was ever sent
-                words = f"a write needs a session, and none could be opened: {error}"
+                why = str(error) if error.applied == "no" else self.why_not()
+                words = f"a write needs a session, and none could be opened: {why}"
                 self._finish(call, None, request_error(error.code, words, "no", error.leader))
             return
         self._session = body["result"]["session"]

@@ -134,9 +134,11 @@ class Line:
         receive, socket = Backend.recv, self.socket
         try:
             while True:
-                frames = [receive(socket, _NOBLOCK)]
-                while socket.get(zmq.RCVMORE):
-                    frames.append(receive(socket, _NOBLOCK))
+                part = receive(socket, _NOBLOCK, False)  # asking a Frame for `more` costs least
+                frames = [part.bytes]
+                while part.more:
+                    part = receive(socket, _NOBLOCK, False)
+                    frames.append(part.bytes)
                 yield frames
         except zmq.Again:
             return

@@ -70,7 +70,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         bool: st.booleans(),
     }
     found: dict[str, Any] = {"command": draw(commands())}
-    for name, (kind, _largest, _default) in HEADER.items():
+    for name, (kind, _largest) in HEADER.items():
         if not draw(st.integers(0, 2)):
             found[name] = draw(good[kind] if draw(st.integers(0, 8)) else ANYTHING)
     return found

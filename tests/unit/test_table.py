@@ -1,8 +1,9 @@
 """One contract for both tables: SQLite's in a node, memory's in the simulator."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,17 +187,26 @@ def test_closing_drops_what_was_not_committed(table: Store, crash: Open) -> None
 
 # -- damage (SQLite's own) -----------------------------------------------------------------------
 def damaged(path: Path, statement: str) -> SqliteTable:
-    """A table whose content a flipped bit has changed."""
+    """A table whose content a flipped bit has changed: the index is hidden from the statement."""
     table = SqliteTable(path / "state.db", DISK)
     for each in VERSIONS:
         table.add(each)
     table.commit(META, [(1, b"one")], [])
     table.close()
+    index = _alter(path, "SELECT * FROM sqlite_master WHERE name = 'by_key'")
+    _alter(path, "DELETE FROM sqlite_master WHERE name = 'by_key'")
+    _alter(path, statement)
+    _alter(path, "INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", index[0])
+    return SqliteTable(path / "state.db", DISK)
+
+
+def _alter(path: Path, statement: str, values: Sequence[Any] = ()) -> list[Any]:
     connection = sqlite3.connect(path / "state.db")
-    connection.execute(statement)
+    connection.execute("PRAGMA writable_schema = ON")
+    found = connection.execute(statement, values).fetchall()
     connection.commit()
     connection.close()
-    return SqliteTable(path / "state.db", DISK)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -230,9 +240,10 @@ def test_a_damaged_version_is_found_by_whoever_reads_it(tmp_path: Path, change: 
 
 def test_an_index_that_leads_to_another_keys_version_is_damage(tmp_path: Path) -> None:
     row = row_id(3, 0)
-    table = damaged(tmp_path, f"UPDATE by_key SET key = x'6161' WHERE id = {row}")
+    check = row_check(version(3, b"aa", b"again"))
+    table = damaged(tmp_path, f"UPDATE versions SET key = x'6161', chk = {check} WHERE id = {row}")
     with pytest.raises(Fault, match="index of key"):
-        table.latest(b"aa")
+        table.latest(b"a")
     table.close()
 
 
