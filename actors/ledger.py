@@ -15,6 +15,7 @@ from dkv.limits import MS, REQUEST_BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX, 
 
 _RETRY_US = 500 * MS
 _RETRY_US_MAX = 4 * SECOND
+_BYTES_PER_US = 4  # what is under way is given the time that a slow disk needs for it
 NEVER_US = 2**62  # as a batch's `retry_us`: only deadlines wake it
 
 
@@ -96,7 +97,8 @@ class Ledger:
         """A new batch's number; each of its requests has been proposed once more."""
         for pending in members:
             pending.posted += 1
-        return self.hold(members, now_us + min(_RETRY_US << attempt, _RETRY_US_MAX), attempt)
+        patience_us = min(_RETRY_US << attempt, _RETRY_US_MAX) + self.bytes // _BYTES_PER_US
+        return self.hold(members, now_us + patience_us, attempt)
 
     def hold(self, members: list[Pending], retry_us: int, attempt: int = 0) -> int:
         """A batch that is only looked at again: at `retry_us`, or at a deadline."""

@@ -15,6 +15,7 @@ from zmq.backend import Socket as Backend
 
 from dkv.address import Local
 from dkv.codec import decode, encode
+from dkv.limits import TURN_BYTES_MAX
 
 NOBLOCK = int(zmq.NOBLOCK)
 SNDMORE = int(zmq.SNDMORE)
@@ -41,11 +42,15 @@ class Mailbox:
     def drain(self, messages_max: int) -> tuple[list[Any], bool]:
         """Letters that were waiting, and whether the budget ended before they did."""
         letters: list[Any] = []
-        socket = self.socket
+        socket, size = self.socket, 0
         try:
             for _ in range(messages_max):
                 receive(socket, NOBLOCK)
-                letters += decode(receive(socket, NOBLOCK))
+                frame = receive(socket, NOBLOCK)
+                letters += decode(frame)
+                size += len(frame)
+                if size > TURN_BYTES_MAX:
+                    break
         except zmq.Again:
             return letters, False
         return letters, True

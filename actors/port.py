@@ -16,7 +16,7 @@ from actors.mailbox import NOBLOCK, SNDMORE, Context, receive, send
 from dkv.counters import Counters
 from dkv.errors import Ending, Fault
 from dkv.ids import Address
-from dkv.limits import CLIENT_HWM, FRAMES_MAX, PEER_HWM
+from dkv.limits import CLIENT_HWM, FRAMES_MAX, PEER_HWM, TURN_BYTES_MAX
 from dkv.messages import FromClient, FromPeer
 
 PEER_DOMAIN = b"peer"
@@ -162,16 +162,20 @@ class PeerPort(Port):
 
     def drain(self, messages_max: int) -> tuple[list[FromPeer], bool]:
         letters: list[FromPeer] = []
+        size = 0
         try:
             for _ in range(messages_max):
                 message = self.receive()
                 if message is None:
                     continue
                 _routing_id, user, frames = message
+                size += sum(map(len, frames))
                 if len(frames) == 1:
                     letters.append(FromPeer("" if user == "insecure" else user, frames[0]))
                 else:
                     self.counters.add("peer_frames_malformed")
+                if size > TURN_BYTES_MAX:
+                    break
         except zmq.Again:
             return letters, False
         return letters, True
@@ -182,11 +186,15 @@ class ClientPort(Port):
 
     def drain(self, messages_max: int) -> tuple[list[FromClient], bool]:
         letters: list[FromClient] = []
+        size = 0
         try:
             for _ in range(messages_max):
                 message = self.receive()
                 if message is not None:
                     letters.append(FromClient(*message))
+                    size += sum(map(len, letters[-1].frames))
+                    if size > TURN_BYTES_MAX:
+                        break
         except zmq.Again:
             return letters, False
         return letters, True

@@ -48,6 +48,7 @@ UNCOMMITTED_BYTES_MAX = 128 * MIB  # a leader's entries that no majority has
 UNAPPLIED_BYTES_MAX = 64 * MIB  # committed at the leader, not yet applied by its machine
 PEER_WINDOW_LETTERS = 64  # Appends in flight to one member
 PEER_WINDOW_BYTES = 16 * MIB
+TURN_BYTES_MAX = 4 * MIB  # that an actor takes from a source in a turn: heartbeats come between
 MACHINE_WINDOW_BYTES = 16 * MIB  # handed to the state machine and not yet applied
 HEADS_MAX = 65_536  # keys whose newest revision the state machine remembers
 HEADS_BYTES_MAX = 8 * MIB

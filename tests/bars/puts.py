@@ -98,13 +98,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--insecure", action="store_true")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="dkv-bar-") as folder:
-        with Cluster(Path(folder) / "c", secure=not given.insecure) as cluster:
-            (Path(folder) / "c").mkdir(exist_ok=True)
-            cluster.start()
-            cluster.wait_serving()
-            asyncio.run(measure(cluster, given.outstanding, given.seconds, given.rounds))
-            cluster.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="dkv-bar-") as folder,
+        Cluster(Path(folder), secure=not given.insecure) as cluster,
+    ):
+        cluster.start()
+        cluster.wait_serving()
+        asyncio.run(measure(cluster, given.outstanding, given.seconds, given.rounds))
+        cluster.stop()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def free_ports(count: int) -> list[int]:
 
 def make_certificates(folder: Path, names: Iterable[str]) -> Authority:
     """An authority, a server pair, a pair for each node, and clients admin, writer and reader."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     authority = create_authority(folder / "authority.key", None)
     now_s = int(time.time())
     server = issue(authority, folder, "server", "server")
