@@ -46,9 +46,9 @@ $(VENV)/bin/pip:
 	@sh tests/venv.sh "$(PYTHON)" "$(VENV)"
 
 $(READY): pyproject.toml | $(VENV)/bin/pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable .
 	@touch $@
 
 $(DEV): pyproject.toml | $(VENV)/bin/pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
 	@touch $@ $(READY)

@@ -37,13 +37,12 @@ class Database:
 
     def __init__(self, path: Path, cache_kib: int) -> None:
         self.path = path
-        created = not path.exists()
         try:
+            _settle(path)
             self._open(cache_kib)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise fault_of(path, error) from error
-        if created:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def _open(self, cache_kib: int) -> None:
         self.connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -56,6 +55,9 @@ class Database:
             if found != expected:
                 self.connection.close()
                 raise Fault(Ending.STORAGE_FAULT, f"{self.path}: PRAGMA {name} is {found!r}")
+        if _header(self.path)[18:20] != b"\2\2":  # a sync that failed here was not reported
+            self.connection.close()
+            raise Fault(Ending.DISK_UNWRITABLE, f"{self.path}: it could not be put into WAL mode")
         self.execute(f"PRAGMA cache_size=-{cache_kib}")
 
     def checkpoint(self) -> None:
@@ -86,6 +88,23 @@ class Database:
         self.connection.close()
 
 
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(100)
+
+
+def _settle(path: Path) -> None:
+    """Make durable what is there. A process that was killed in the middle of a commit has written
+    what this one will see as committed, and acknowledge, though no sync has taken place."""
+    for file in (path, path.with_name(path.name + "-wal")):
+        if file.exists():
+            handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
@@ -95,7 +114,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def fault_of(path: Path, error: sqlite3.Error) -> Fault:
+def fault_of(path: Path, error: sqlite3.Error | OSError) -> Fault:
     """Any SQLite error inside a keeper ends the node: the transaction is gone, and an fsync that
     failed once must not be tried again (the kernel has dropped the pages)."""
     text = str(error)

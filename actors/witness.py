@@ -12,7 +12,7 @@ import struct
 from hashlib import blake2b
 from pathlib import Path
 
-from actors.database import sync_folder
+from actors.database import fault_of, sync_folder
 from actors.keeping import Testimony
 from dkv.limits import CHECK_BYTES
 
@@ -24,14 +24,21 @@ _SUM_BYTES = 16
 
 class FileWitness:
     def __init__(self, path: Path) -> None:
-        created = not path.exists()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
         self._sequence = 0
-        self.created = created
-        if created:
+        self.created = not path.exists()
+        try:
+            self._open()
+        except OSError as error:
+            raise fault_of(path, error) from error
+
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self.created:
             os.pwrite(self._file, bytes(2 * SLOT_BYTES), 0)
-            os.fsync(self._file)
-            sync_folder(path.parent)
+        os.fsync(self._file)  # what a killed process wrote is seen by us, and perhaps not durable
+        if self.created:
+            sync_folder(self._path.parent)
 
     def read(self) -> Testimony | None:
         found = [slot for slot in map(self._read_slot, (0, 1)) if slot is not None]
@@ -54,8 +61,11 @@ class FileWitness:
         index, term, check, hard_term, vote = testimony
         self._sequence += 1
         body = _SLOT.pack(_MAGIC, self._sequence, index, term, hard_term, vote, check)
-        os.pwrite(self._file, body + _sum(body), self._sequence % 2 * SLOT_BYTES)
-        os.fdatasync(self._file)
+        try:
+            os.pwrite(self._file, body + _sum(body), self._sequence % 2 * SLOT_BYTES)
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise fault_of(self._path, error) from error
 
     def close(self) -> None:
         os.close(self._file)

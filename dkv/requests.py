@@ -97,7 +97,10 @@ TABLE: dict[str, Request] = {
             Role.WRITER,
             "Delete a key, perhaps only if it is at an expected revision.",
             (_KEY, _EXPECTED),
-            (("deleted", "int: 1, or 0 where there was nothing"), _KEY_REVISION),
+            (
+                ("deleted", "int: 1, or 0 where there was nothing"),
+                ("key_revision", "int: where the key was; 0: absent"),
+            ),
             numbered=True,
         ),
         Request(
@@ -176,7 +179,7 @@ TABLE: dict[str, Request] = {
             (
                 ("leader", "str: name, empty if none is known"),
                 ("term", "int"),
-                ("members", "array of {name, peer_address, client_address, disk}"),
+                ("members", "array of {name, peer_address, client_address}"),
                 ("limits", "map: the cluster-wide limits by name"),
             ),
         ),
@@ -186,7 +189,13 @@ TABLE: dict[str, Request] = {
             Role.READER,
             "What this node knows of itself: leader, indexes, sizes, counters of its actors.",
             (),
-            (("node", "map"), ("consensus", "map"), ("log", "map"), ("machine", "map")),
+            (
+                ("node", "map"),
+                ("gateway", "map"),
+                ("consensus", "map"),
+                ("log", "map"),
+                ("machine", "map"),
+            ),
         ),
         Request(
             "present",

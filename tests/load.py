@@ -1,17 +1,19 @@
 """Clients for the simulated world: each with a session, retrying as a library does, keeping books.
 
-    counter   compare-and-put increments of one shared key: acknowledged <= counter <=
-              acknowledged + unknown
-    own key   each client's last acknowledged value must be there at the end, or a later one that
-              it sent
+counter   compare-and-put increments of one shared key: acknowledged <= counter <=
+          acknowledged + unknown
+own key   each client's last acknowledged value must be there at the end, or a later one that
+          it sent
 """
 
+from collections.abc import Callable
 from random import Random
 
 from dkv.limits import MS, SECOND
 from tests.world import Reply, World
 
 TRY_MS = 700
+Then = Callable[[Reply | None], None]
 
 
 class LoadClient:
@@ -28,7 +30,7 @@ class LoadClient:
         self.unknown = 0
         self.done = 0
         self.stopping = False
-        self._step = self._open
+        self._step: Callable[[], None] = self._open
         self._request = b""
         self._retry = False
 
@@ -47,19 +49,20 @@ class LoadClient:
         self.done += 1
         self.world.at(self.world.now_us + self.rng.randint(1, 20) * MS, self._begin)
 
-    def _send(self, op: str, then: "object", header: dict[str, object], **fields: object) -> None:
+    def _send(self, op: str, then: Then, header: dict[str, object], **fields: object) -> None:
         node = self.rng.choice(self.world.names)
         header = {"ttl_ms": TRY_MS, "retry": self._retry, **header}
         request = self.world.ask(node, op, header, **fields)
         deadline = self.world.now_us + (TRY_MS + 300) * MS
         self._poll(request, deadline, then)
 
-    def _poll(self, request: bytes, deadline_us: int, then: "object") -> None:
+    def _poll(self, request: bytes, deadline_us: int, then: Then) -> None:
         reply = self.world.replies.pop(request, None)
         if reply is None and self.world.now_us < deadline_us:
-            self.world.at(self.world.now_us + 2 * MS, lambda: self._poll(request, deadline_us, then))
+            again_us = self.world.now_us + 2 * MS
+            self.world.at(again_us, lambda: self._poll(request, deadline_us, then))
             return
-        then(reply)  # type: ignore[operator]
+        then(reply)
 
     def _again(self, reply: Reply | None) -> None:
         self._retry = self._retry or reply is None or reply.applied != "no"
@@ -95,12 +98,12 @@ class LoadClient:
 
         self._send("put", put, self._place(), key=self.key, value=b"%d" % self.value)
 
-    def _again_same(self, reply: Reply | None, step: "object") -> None:
+    def _again_same(self, reply: Reply | None, step: Callable[[], None]) -> None:
         """The same sequence again; a definite refusal may be sent again as a first attempt."""
         if reply is not None and reply.applied == "no" and not self._retry:
             self.sequence -= 1
             self.value -= step == self._put
-        self._step = step  # type: ignore[assignment]
+        self._step = step
         self._again(reply)
 
     def _read_counter(self) -> None:

@@ -33,12 +33,12 @@ class Fuse:
         self.steps: list[str] = []
         self.blow_at: int | None = None
         self.after = False
-        self.fail_at: int | None = None  # as a statement that raises
+        self.fail_next = ""  # a step that raises, as a statement does
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
         number = len(self.steps)
         self.steps.append(name)
-        if self.fail_at == number:
+        if self.fail_next == name:
             raise DiskError(f"disk I/O error at {name}")
         if self.blow_at == number and not self.after:
             raise Crash(name)

@@ -120,9 +120,7 @@ class World:
         roster = Roster(tuple((n, f"{n}:2380", b"", f"{n}:3000") for n in self.names))
         founding = Founding(b"", token, self.names)
         self.nodes = {
-            name: Node(
-                Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}")
-            )
+            name: Node(Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}"))
             for name in self.names
         }
         self.events: list[tuple[int, int, Callable[[], None]]] = []
@@ -156,7 +154,8 @@ class World:
         """Run until `holds`; a failure names the seed."""
         end = self.now_us + within_us
         while not holds():
-            assert self.events and self.now_us < end, (
+            in_time = bool(self.events) and self.now_us < end
+            assert in_time, (
                 f"seed {self.seed}: not within {within_us / SECOND} s: {self.describe()}"
             )
             self.now_us, _count, do = heapq.heappop(self.events)
@@ -226,7 +225,7 @@ class World:
         self.invariants = Invariants(self.seed)
 
     def pause(self, name: str) -> None:
-        self.nodes[name].paused = True
+        self.nodes[name].paused = self.nodes[name].actors is not None
 
     def resume(self, name: str) -> None:
         node = self.nodes[name]
@@ -317,7 +316,8 @@ class World:
                 case Client():
                     request_id, reply = letter.frames[1], Reply(msgpack.unpackb(letter.frames[2]))
                     self.replies[request_id] = reply
-                    self.listed[request_id, reply.body.get("position", 0)] = reply
+                    if "position" in reply.body:
+                        self.listed[request_id, reply.body["position"]] = reply
 
     def _note(self, node: Node, to: Any, letter: Any) -> None:
         """The trace: everything that anybody says, and when. One seed, one trace."""

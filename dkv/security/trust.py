@@ -12,6 +12,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from dkv.errors import Code
+from dkv.limits import INT_MAX
 from dkv.security.armor import armored, unarmored
 from dkv.security.certificate import LABEL, Certificate, open_certificate, read_certificate
 from dkv.security.files import read_file
@@ -79,7 +80,9 @@ def read_trust(text: bytes, where: str) -> Trust:
     signature, body = blobs[0][:_SIGNATURE_BYTES], blobs[0][_SIGNATURE_BYTES:]
     try:
         version, key, not_before, not_after = msgpack.unpackb(body)
-        sound = type(key) is bytes and type(not_before) is int and type(not_after) is int
+        sound = type(key) is bytes and all(
+            type(n) is int and 0 <= n <= INT_MAX for n in (not_before, not_after)
+        )
     except Exception as error:
         raise CertificateError(f"{where} is damaged: its authority cannot be read") from error
     if version != 1 or not sound or len(key) != _KEY_BYTES:

@@ -4,6 +4,7 @@ Owns: the marks and their bytes. Must never know the recorder: to it, a mark is 
 `marks`.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import msgpack
@@ -62,6 +63,14 @@ _KINDS: tuple[type, ...] = (Intended, Promised, Applying, Kept, Faulted)
 
 def pack(mark: Mark) -> bytes:
     return msgpack.packb((_KINDS.index(type(mark)), *mark))  # type: ignore[no-any-return]
+
+
+def handed(path: Path) -> int:
+    """The last entry that went to the state machine, of all marks in a file: it was committed."""
+    marks = msgpack.Unpacker(use_list=False)
+    marks.feed(path.read_bytes())
+    applying = _KINDS.index(Applying)
+    return max((mark[1][-1][0] for mark in marks if mark[0] == applying), default=0)
 
 
 def unpack(packed: bytes) -> Mark:

@@ -121,7 +121,7 @@ int rename(const char *from, const char *to) {
 
 /* -- contents ------------------------------------------------------------------------------ */
 static ssize_t allowed(const char *name, size_t bytes) {
-    if (!name || !fail_write || ++writes < fail_write)
+    if (!name || !fail_write || !strcmp(name, "marks") || ++writes < fail_write)
         return bytes;
     if (writes == fail_write && bytes > 1)
         return bytes / 2;

@@ -53,9 +53,9 @@ class Recording:
     def live(self, mode: str = "full", **orders: int) -> bool:
         """One more life; whether it came to its orderly end. `orders`: see recorder.c."""
         self._lives += 1
+        told = (str(self.folder), str(self._seed), str(self._lives), mode)
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.crash.workload"]
-            + [str(self.folder), str(self._seed), str(self._lives), mode],
+            [sys.executable, "-m", "tests.crash.workload", *told],
             env={
                 **os.environ,
                 "LD_PRELOAD": str(self._recorder),

@@ -21,8 +21,8 @@ from tests.crash.inspection import verdict
 from tests.crash.marks import Promised, unpack
 from tests.crash.recording import Event, Recording, build_recorder, compiler
 
-SEED = int(os.environ.get("DKV_SEED", 0)) or Random().randrange(1, 2**32)
-IMAGES = int(os.environ.get("DKV_IMAGES", 1_000))
+SEED = int(os.environ.get("DKV_SEED") or 0) or Random().randrange(1, 2**32)
+IMAGES = int(os.environ.get("DKV_IMAGES") or 1_000)
 CONTROL_IMAGES = 200
 LIVES = 12
 

@@ -26,7 +26,17 @@ from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, MS, ClusterLimit
 from dkv.messages import Apply, Continue, Cut, Durable, Roster, Stop, Write
 from dkv.raft.configuration import pack_members
 from dkv.requests import pack_command
-from tests.crash.marks import Applying, Faulted, Intended, Kept, Mark, Promise, Promised, pack
+from tests.crash.marks import (
+    Applying,
+    Faulted,
+    Intended,
+    Kept,
+    Mark,
+    Promise,
+    Promised,
+    handed,
+    pack,
+)
 from tests.stores import MemoryMargin, SimDisk
 
 NAMES = ("n1", "n2", "n3")
@@ -46,6 +56,7 @@ class Life:
         self.life = life
         self.now_us = 1_000_000 * (life + 1)
         self._marks = os.open(folder / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._folder = folder
         directory = DataDirectory(folder)
         self.journal, witness = directory.journal(), directory.witness()
         if not synchronous:  # the control: what a forgotten pragma would do
@@ -76,7 +87,7 @@ class Life:
         assert testimony is not None
         self.base, self.term, self.vote = hard.base, hard.term, hard.vote
         self.tail: list[Entry] = list(self.journal.rows(self.base.index + 1, 2**62))
-        self.commit = max(testimony.index, meta.applied)
+        self.commit = max(testimony.index, meta.applied, handed(self._folder / "marks"))
         self.handed = meta.applied
         self.durable = 0
         self.number = 0

@@ -1,7 +1,7 @@
 """Which seeds a scenario runs: fixed ones, unless the environment asks for others.
 
-    DKV_SEED=71 pytest ...       just this one: what a failure printed
-    DKV_SEEDS=500 pytest ...     the first 500, for a long night
+DKV_SEED=71 pytest ...       just this one: what a failure printed
+DKV_SEEDS=500 pytest ...     the first 500, for a long night
 """
 
 import os

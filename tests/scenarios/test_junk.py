@@ -1,7 +1,7 @@
 """Junk: entries of a leader that lost its term before a majority had them. Never applied.
 
-    n1 (old leader)   1 .. k  j1 j2 j3        cut off; j* were never acknowledged
-    the others        1 .. k  e1 e2 e3 ...    committed under a new leader
+n1 (old leader)   1 .. k  j1 j2 j3        cut off; j* were never acknowledged
+the others        1 .. k  e1 e2 e3 ...    committed under a new leader
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ def test_a_commit_index_that_overtakes_the_append_replacing_junk_commits_nothing
     world.run(2 * SECOND)
     node = world.nodes[old]
     assert world.nodes[world.leader() or ""].raft.commit > shared + len(JUNK)
-    assert node.raft.role.leader == world.leader()  # type: ignore[union-attr]
+    assert node.raft.role.leader == world.leader()
     assert (node.raft.commit, node.state.applied) == (shared, shared)
     world.release()
     settle(world, old)
@@ -103,6 +103,8 @@ def test_a_saved_of_a_replaced_write_saves_nothing_of_what_replaced_it() -> None
     assert (node.raft.saved, node.raft.handed, node.state.applied) == (shared, shared, shared)
     world.restart(old)  # the Writes that waited are lost with the power: junk is what it has
     world.letter_filter = lambda *_: True
-    assert node.disk.entries[shared + 1].payload != world.nodes[new].disk.entries[shared + 1].payload
+    assert (
+        node.disk.entries[shared + 1].payload != world.nodes[new].disk.entries[shared + 1].payload
+    )
     world.run_until(world.is_serving)
     settle(world, old)

@@ -1,5 +1,7 @@
 """Volumes and settings of another day: refused in words that name what to change."""
 
+from typing import Any
+
 import pytest
 
 from dkv.errors import Ending, Fault, Misconfigured
@@ -55,10 +57,10 @@ def test_yesterdays_volume_moves_no_term_of_todays_cluster() -> None:
     assert max(world.nodes[n].raft.term for n in ("n1", "n3")) == term
 
 
-OTHER_PLANS = {
+OTHER_PLANS: dict[str, tuple[dict[str, Any], str]] = {
     "names": (
         {"founding": Founding(b"", "", ("n1", "n2", "n4"))},
-        "--initial-cluster names n1, n2, n4, but the cluster in /data/n2 has the members n1, n2, n3",
+        "names n1, n2, n4, but the cluster in /data/n2 has the members n1, n2, n3",
     ),
     "token": (
         {"founding": Founding(b"", "other", ("n1", "n2", "n3"))},
@@ -88,7 +90,7 @@ def test_a_known_directory_with_other_settings_is_a_configuration_error(what: st
     world.run_until(world.is_serving)
 
 
-OTHER_FOUNDINGS = {
+OTHER_FOUNDINGS: dict[str, tuple[dict[str, Any], str]] = {
     "names": ({"founding": Founding(b"", "", ("n1", "n2"))}, "its --initial-cluster names n1, n2"),
     "token": (
         {"founding": Founding(b"", "other", ("n1", "n2", "n3"))},

@@ -5,6 +5,8 @@ Every world watches this (see `tests.invariants`); here are the moments at which
 
 from typing import Any
 
+import pytest
+
 from dkv.address import Local
 from dkv.limits import MS, SECOND
 from dkv.messages import Append, Appended, PreVote, RequestVote, Voted, Write
@@ -103,6 +105,33 @@ def test_a_candidates_own_vote_counts_only_from_its_disk() -> None:
         world.deliver("n1", Local.LOG, write)
     world.run_until(world.is_serving)
     assert world.nodes["n1"].disk.term == world.nodes["n1"].raft.term
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing happens", "the voters lose their power"])
+def test_a_vote_is_given_once_a_term_to_whoever_asked_first(meanwhile: str) -> None:
+    """Two of five campaign in the same term, and two others are asked by both."""
+    world = World(seed=5, names=("n1", "n2", "n3", "n4", "n5"))
+    leader = world.serve()
+    world.crash(leader)
+    world.peer_filter = lambda _a, _b, x: not isinstance(x, RequestVote)
+
+    world.run_until(lambda: len({sender for sender, _to, _frame in world.held}) == 2)
+    first, second = dict.fromkeys(sender for sender, _to, _frame in world.held)
+    assert world.nodes[first].raft.term == world.nodes[second].raft.term
+    voters = [n for n in world.running() if n not in (first, second)]
+    asked = {name: [f for f in world.held if f[0] == name] for name in (first, second)}
+    world.held[:] = asked[first]
+    world.release()
+    if meanwhile != "nothing happens":
+        world.run(5 * MS)
+        for name in voters:
+            world.restart(name)
+    world.held[:] = asked[second]
+    world.release()
+    world.run(20 * MS)
+    assert world.leader() == first
+    disk = world.nodes[first].disk
+    assert {world.nodes[n].disk.promises()["log"] for n in voters} == {disk.promises()["log"]}
 
 
 def test_a_lone_nodes_acknowledged_write_survives_a_power_cut() -> None:
