@@ -110,7 +110,9 @@ class Admission:
             yield from self._read_guest(slip, message.user, body, now)
             return
         try:
-            requests, listed = read_body(body, self._limits.request_bytes_max)
+            requests, listed = read_body(
+                body, len(body)
+            )  # a command's own limit has words of its own
         except Malformed as error:
             yield self._refuse(slip, error)
             return
@@ -162,6 +164,7 @@ class Admission:
         if principal.not_after * 1000 < now.wall_ms:
             del self._principals[user]
             return None
+        self._principals.move_to_end(user)
         return principal
 
     def _read_guest(

@@ -66,11 +66,13 @@ class Node:
         self._signals = 0
         self._rng = SystemRandom()
         self._stranger = draw_key_pair()
+        self._ends: dict[str, int] = {}  # when certificates end: shown by `status`
 
     # == start ===================================================================================
     def run(self) -> int:
         """From start to stop. The ports, the files and the lock are let go in any case."""
         self._credentials = Credentials(self._settings)
+        self._ends |= self._credentials.doors.ends
         self._directory = DataDirectory(self._settings.data_dir)
         try:
             self._open_notebook()
@@ -133,7 +135,7 @@ class Node:
             settings.joining,
             self._credentials.verify if secure else None,
             self._stranger.public.decode(),
-            {"pid": os.getpid(), "secure": secure, "ends": self._credentials.doors.ends},
+            {"pid": os.getpid(), "secure": secure, "ends": self._ends},
         )
         folder = self._directory
         return assemble(
@@ -297,6 +299,7 @@ class Node:
             self._say("error", "reload", f"{error}; the certificates of before stay in use")
             return
         self._doorkeeper.peers = self._credentials.doors.peers
+        self._ends |= self._credentials.doors.ends
         self._roster = self._make_roster()
         self._slots[Local.CONSENSUS].post([self._roster])
         self._say("info", "reload", "certificates and keys were read again")

@@ -135,11 +135,11 @@ class Shell(threading.Thread):
         try:
             outbox = desk.actor.handle(batch, instant)
             desk.due_us = desk.actor.deadline  # only a turn changes it
+            self._post(outbox)
         except BaseException as error:
             self._stopped = len(self._desks)
             self._failed(desk.actor.name.value, batch, error)
             return False
-        self._post(outbox)
         self._count(desk, len(batch), instant.us)
         return True
 

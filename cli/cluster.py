@@ -5,6 +5,7 @@ gathers them.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,11 +16,12 @@ from cli.endings import Ended, Exit
 from cli.options import Choices, Group, SharedOptions
 from cli.output import Record, emit_rows, note
 from dkv.client import AsyncClient, Denied, RequestError
+from dkv.security.words import end_in_words
 
 _LAG_MAX = 10_000  # entries that a node may be behind the furthest and still be well
 _MEMBER = ("name", "leader", "peer_address", "client_address")
 _STATUS = ("node", "address", "role", "leader", "term", "commit", "applied", "lag", "log", "state")
-_SPACE = {1: "its disk is nearly full: free some, or delete keys", 2: "its disk is full"}
+_SPACE = {1: "its disk is nearly full: free some", 2: "its disk is full"}
 
 
 @click.group(cls=Group)
@@ -50,11 +52,21 @@ def status(run: Choices) -> None:
     for row in rows:
         row["health"] = row["health"] or _judge(row)
     emit_rows(run.form, rows, (*_STATUS, "health") if run.form == "raw" else _STATUS)
+    _warn_of_ends(rows)
     ill = [r for r in rows if r["health"] != "ok"]
     for row in ill:
         note(f"{row['node'] or row['address']}: {row['health']}")
     if ill:
         raise Ended(f"{len(ill)} of {len(rows)} nodes are not well", Exit.UNHEALTHY)
+
+
+def _warn_of_ends(rows: list[Record]) -> None:
+    """Certificates that end within 30 days, each once."""
+    ends = {(what, at) for row in rows for what, at in row.pop("ends").items()}
+    for what, at in sorted(ends):
+        words = end_in_words(at, int(time.time()))
+        if words:
+            note(f"warning: the certificate {what} {words}")
 
 
 # -- asking --------------------------------------------------------------------------------------
@@ -109,6 +121,7 @@ def _row(name: str, address: str, health: str, facts: dict[str, Any] | None = No
         **{f: consensus.get(f) for f in ("role", "leader", "term", "last", "commit")},
         **{f: machine.get(f) for f in ("applied", "revision", "sessions", "checking")},
         "opened": consensus.get("opened"),
+        "ends": (facts or {}).get("node", {}).get("ends") or {},
         "space": log.get("space"),
         "log": _size(log.get("log_bytes")),
         "state": _size(machine.get("state_bytes")),

@@ -85,7 +85,9 @@ RULES: dict[Code, Rule] = {
     Code.FORMING: Rule("later", "The cluster is forming; start the members it waits for."),
     Code.NO_LEADER: Rule("later", "No leader is known here; try again or another node."),
     Code.NOT_LEADER: Rule("same", "The leader has changed; try again."),
-    Code.DISK_LOW: Rule("later", "Free disk space, or delete keys: deletes are still accepted."),
+    Code.DISK_LOW: Rule(
+        "later", "Free space on the nodes' disks; reads and deletes go on meanwhile."
+    ),
     Code.STOPPING: Rule("other", "This node is stopping; use another."),
     Code.NOT_READY: Rule("later", "This node is still checking its data; use another, or wait."),
     Code.TIMEOUT: Rule("same", "The outcome is unknown; a retry in the same session is safe."),

@@ -125,7 +125,7 @@ def check_limits(limits: ClusterLimits, timing: Timing) -> None:
     """Raise `Misconfigured`, in words, when two maxima contradict each other."""
     room = limits.request_bytes_max - limits.value_bytes_max - limits.key_bytes_max
     rules = (
-        (limits.key_bytes_max >= 1, "key-bytes-max must be at least 1"),
+        (1 <= limits.key_bytes_max <= 4 * KIB, "key-bytes-max must be between 1 and 4096"),
         (limits.value_bytes_max >= 0, "value-bytes-max must not be negative"),
         (limits.value_bytes_max <= 16 * MIB, "value-bytes-max must be at most 16 MiB"),
         (room >= 1 * KIB, "request-bytes-max must exceed key and value together by 1 KiB"),

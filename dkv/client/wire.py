@@ -153,7 +153,7 @@ class Line:
                 yield True, ""
             elif event != zmq.EVENT_CONNECTED:
                 why = self._why_failed(event, message["value"]) or _why_ended(event, before)
-                if why in _GIVEN_UP:
+                if why in _GIVEN_UP and self._renew_at_us is None:  # libzmq tries on meanwhile
                     self._renew_at_us = now_us + _RENEW_US
                 if why:
                     yield False, why

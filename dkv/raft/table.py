@@ -236,13 +236,13 @@ TERMED = (
 
 def receive(raft: Raft, peer: Peer, letter: Any) -> None:
     """One letter: through the gate of terms, then to the role's handler."""
+    if isinstance(letter, Append) and not _is_coherent(letter):
+        raft.counters.add("appends_incoherent")
+        return
     if isinstance(letter, TERMED) and not _pass_term(raft, peer, letter):
         return
     if isinstance(letter, PreVoted) and raft.term < letter.term <= TERM_MAX:
         become_follower(raft, letter.term)
-    if isinstance(letter, Append) and not _is_coherent(letter):
-        raft.counters.add("appends_incoherent")
-        return
     HANDLERS[type(raft.role), type(letter)](raft, raft.role, peer, letter)
 
 
