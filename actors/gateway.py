@@ -45,6 +45,8 @@ from dkv.messages import (
 from dkv.requests import operation_digest
 
 _STOP_GRACE_US = 2 * SECOND
+_FEW = 16  # requests under way that are not worth waiting for each other
+_PACE_US = 10 * MS
 _HOLD_US = 50 * MS  # how often what waits for a leader is looked at
 _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not known here
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
@@ -66,6 +68,7 @@ class Gateway:
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
         self._ledger = Ledger()
         self._writes: list[Pending] = []  # admitted, not proposed
+        self._paced = (0, 0)  # the last new batch: its number, when it was posted
         self._reads: list[Pending] = []
         self._led = Led(0, "", False, ())
         self._roster = Roster(())
@@ -93,6 +96,8 @@ class Gateway:
         times = [self._ledger.wake_us(), self._stop_us]
         if self._writes or self._reads:
             times.append(self._now.us + _HOLD_US)
+        if self._writes and self._led.leader:
+            times.append(self._paced[1] + _PACE_US)
         return min((t for t in times if t is not None), default=None)
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
@@ -170,12 +175,20 @@ class Gateway:
             self._writes = [p for p in self._writes if not self._expired(p)]
             self._reads = [p for p in self._reads if not self._expired(p)]
             return
-        writes, self._writes = self._writes, []
         reads, self._reads = self._reads, []
-        if writes:
-            self._propose(writes, 0)
         if reads:
             self._ask_index(reads, 0)
+        if self._writes and self._has_pace():
+            writes, self._writes = self._writes, []
+            self._paced = self._propose(writes, 0), self._now.us
+
+    def _has_pace(self) -> bool:
+        """Whether a new batch may start. Under load, while one is under way the next one waits and
+        grows, so that more commands share the cost of an entry; a moment at most, for the one may
+        be lost."""
+        number, posted_us = self._paced
+        is_under_way = self._ledger.get(number) and self._now.us - posted_us < _PACE_US
+        return not is_under_way or self._ledger.count <= _FEW
 
     def _expired(self, pending: Pending) -> bool:
         if pending.deadline_us > self._now.us:
@@ -183,8 +196,10 @@ class Gateway:
         self._give_up(pending)
         return True
 
-    def _propose(self, writes: list[Pending], attempt: int) -> None:
-        """What grows the store, and what does not, apart: a low disk refuses only the former."""
+    def _propose(self, writes: list[Pending], attempt: int) -> int:
+        """What grows the store, and what does not, apart: a low disk refuses only the former. The
+        last batch's number."""
+        number = 0
         for grows in (True, False):
             members = [p for p in writes if p.asked.request.grows is grows]
             for batch in _cut_by_size(members):
@@ -193,6 +208,7 @@ class Gateway:
                 commands = tuple(p.packed for p in batch)
                 letter = Propose(number, max(ttl_us // MS, 1), grows, commands)
                 self._out.append((Local.CONSENSUS, letter))
+        return number
 
     def _ask_index(self, reads: list[Pending], attempt: int) -> None:
         number = self._ledger.post(reads, attempt, self._now.us)

@@ -103,7 +103,8 @@ class Port:
                 raise Fault(Ending.PORT_TAKEN, words) from error
 
     def renew(self) -> None:
-        """Listen with new keys, if there are any; connections that exist go on."""
+        """Listen with new keys, if there are any. libzmq ends a listener's connections with it
+        (measured): peers and clients come back by themselves, if they know the new key."""
         keys = self._keys()
         if keys == self._bound_keys:
             return

@@ -65,7 +65,7 @@ class Rule(NamedTuple):
 
 RULES: dict[Code, Rule] = {
     Code.INVALID: Rule("never", "The command is not well formed; see docs/protocol.md."),
-    Code.TOO_LARGE: Rule("never", "Split the value, or raise the limit at the cluster's creation."),
+    Code.TOO_LARGE: Rule("never", "Make it smaller, or raise the limit at the cluster's creation."),
     Code.CONDITION_FAILED: Rule("never", "Read the key again and decide anew."),
     Code.SESSION_LOST: Rule("never", "Open a new session; check what earlier writes did."),
     Code.STALE: Rule("never", "This sequence was settled before; its answer is gone."),
