@@ -20,9 +20,9 @@ from dkv.errors import Ending, Fault
 PAGE_BYTES = 4096
 
 _PRAGMAS: tuple[tuple[str, str, object], ...] = (
+    ("locking_mode", "EXCLUSIVE", "exclusive"),  # first: no file of shared memory is made
     ("page_size", "4096", 4096),
     ("auto_vacuum", "INCREMENTAL", 2),
-    ("locking_mode", "EXCLUSIVE", "exclusive"),
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", 2),
     ("cell_size_check", "ON", 1),
@@ -65,6 +65,11 @@ class Database:
         assert not self.connection.in_transaction, "a checkpoint would do nothing"
         busy, _log, _done = self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         assert not busy, "somebody else has this file open"
+
+    def wal_pages(self) -> int:
+        """What the WAL holds, at most: after a start nobody knows how much of it was copied."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        return wal.stat().st_size // PAGE_BYTES if wal.exists() else 0
 
     def vacuum(self, pages: int) -> None:
         """Give up to `pages` free pages back to the file system. Only between transactions."""

@@ -23,6 +23,7 @@ class DataDirectory:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._stores: list[SqliteJournal | SqliteTable] = []
         try:
             self._make()
             self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -57,16 +58,20 @@ class DataDirectory:
         return not (self.folder / "log.db").exists()
 
     def journal(self) -> SqliteJournal:
-        return SqliteJournal(self.folder / "log.db")
+        journal = SqliteJournal(self.folder / "log.db")
+        self._stores.append(journal)
+        return journal
 
     def witness(self) -> FileWitness:
         return FileWitness(self.folder / "witness")
 
     def margin(self) -> DiskMargin:
-        return DiskMargin(self.folder)
+        return DiskMargin(self.folder, lambda: sum(s.unsettled_bytes for s in self._stores))
 
     def table(self, disk: int) -> SqliteTable:
-        return SqliteTable(self.folder / "state.db", disk)
+        table = SqliteTable(self.folder / "state.db", disk)
+        self._stores.append(table)
+        return table
 
     def close(self) -> None:
         os.close(self._lock)

@@ -39,7 +39,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path, _CACHE_KIB)
-        self._dirty_pages = 0
+        self._dirty_pages = self._db.wal_pages()
 
     # -- creation --------------------------------------------------------------------------------
     def hard(self) -> Hard | None:
@@ -114,6 +114,11 @@ class SqliteJournal:
             self._dirty_pages = 0
         if idle and self._db.free_pages() > _VACUUM_PAGES:
             self._db.vacuum(_VACUUM_PAGES)
+
+    @property
+    def unsettled_bytes(self) -> int:
+        """By how much the file may grow when its WAL is copied into it."""
+        return self._dirty_pages * PAGE_BYTES
 
     def fault(self, error: Exception) -> Fault:
         assert isinstance(error, sqlite3.Error)

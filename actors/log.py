@@ -62,7 +62,8 @@ class Log:
         self._last = last
         self._recent = deque(recent)
         self._number = 0
-        self._promised = False  # term or vote changed in this turn
+        # The witness is behind: a promise was made in this turn, or a kill came between the two.
+        self._promised = (hard.term, hard.vote) != (testimony.hard_term, testimony.vote)
         self._lazy_us: int | None = None  # when the witness is due
         self._busy_us = 0  # when the last Write came
         self._level = 0

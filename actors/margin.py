@@ -5,12 +5,15 @@ transaction, and then not even a delete works; so growth is refused while there 
 no-ops, ticks, deletes and what is under way. The reserve is given up when the room is nearly gone
 (somebody else fills the disk), so that what was accepted can still be finished.
 
+What SQLite has in its WALs counts as used twice: a checkpoint copies it into the files.
+
     free >= mark       0 enough
     free <  mark       1 low: refuse what grows
     free <  mark / 4   2 critical: accept no entries; the reserve file is deleted
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from dkv.limits import LOW_WATER_BYTES_MAX, LOW_WATER_SHARE, RESERVE_SHARE
@@ -19,8 +22,9 @@ ENOUGH, LOW, CRITICAL = 0, 1, 2
 
 
 class DiskMargin:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, unsettled: Callable[[], int] = lambda: 0) -> None:
+        """`unsettled`: bytes by which the files will yet grow without a new command."""
+        self._folder, self._unsettled = folder, unsettled
         self._reserve = folder / "reserve"
         self._reserved = self._reserve.exists()
         disk = os.statvfs(folder)
@@ -31,7 +35,7 @@ class DiskMargin:
     def level(self) -> int:
         """Looked at before each Write, so it costs one system call when nothing is wrong."""
         disk = os.statvfs(self._folder)
-        free = disk.f_bavail * disk.f_frsize
+        free = disk.f_bavail * disk.f_frsize - self._unsettled()
         if free < self.mark // 4:
             self._release()
             return CRITICAL

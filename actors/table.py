@@ -52,7 +52,7 @@ class SqliteTable:
 
     def __init__(self, path: Path, disk: int) -> None:
         self._db = Database(path, _CACHE_KIB)
-        self._dirty_pages = 0
+        self._dirty_pages = self._db.wal_pages()
         if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._create(disk)
         self._meta = self._read_meta()
@@ -189,6 +189,11 @@ class SqliteTable:
             f"{self._db.path}: {what} is damaged; this disk must not be trusted any more. "
             "Keep its data directory for inspection",
         )
+
+    @property
+    def unsettled_bytes(self) -> int:
+        """By how much WAL and file may grow: what is not committed yet goes into both."""
+        return 2 * self._dirty_pages * PAGE_BYTES
 
     def fault(self, error: Exception) -> Fault:
         assert isinstance(error, sqlite3.Error)

@@ -9,6 +9,7 @@ Never a slot is written while the other's write is unsynced, so one of them is a
 
 import os
 import struct
+from errno import ENOSPC
 from hashlib import blake2b
 from pathlib import Path
 
@@ -61,8 +62,10 @@ class FileWitness:
         index, term, check, hard_term, vote = testimony
         self._sequence += 1
         body = _SLOT.pack(_MAGIC, self._sequence, index, term, hard_term, vote, check)
+        slot = body + _sum(body)
         try:
-            os.pwrite(self._file, body + _sum(body), self._sequence % 2 * SLOT_BYTES)
+            if os.pwrite(self._file, slot, self._sequence % 2 * SLOT_BYTES) < len(slot):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
             os.fdatasync(self._file)
         except OSError as error:
             raise fault_of(self._path, error) from error

@@ -124,7 +124,6 @@ TABLE: dict[str, Request] = {
             "Open a session, within which a retried write is executed once.",
             (),
             (("session", "int: its id"), ("ttl_ms", "int: it ends so long after its last use")),
-            grows=True,
         ),
         Request(
             "keep_alive",

@@ -83,6 +83,7 @@ class Call:
 
 
 # Twice is as good as once: at worst a session that nobody uses expires.
+_EARLIER_US = 50 * MS
 _HARMLESS = frozenset(("open_session", "keep_alive", "close_session"))
 
 
@@ -201,7 +202,8 @@ class Core:
             return True
         if not self._opening:
             self._opening = True
-            timeout_us = self._queue[0].deadline_us - self.now_us
+            left_us = self._queue[0].deadline_us - self.now_us
+            timeout_us = max(left_us - _EARLIER_US, 1)  # why it failed is said before the write is
             self.start("open_session", {}, self._opened, timeout_us=timeout_us)
         return False
 

@@ -61,6 +61,8 @@ class Disk:
                 self._names[name].unsynced.append((offset, None))
             case "S":
                 self._names[name].sync()
+            case "E":  # the kernel says so once, and has forgotten what it could not write
+                self._names[name].unsynced.clear()
 
     def _rename(self, change: dict[str, File | None]) -> None:
         self._unsynced.append(change)

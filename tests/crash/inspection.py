@@ -80,9 +80,11 @@ class _Found:
     def _compare_witness(self, history: History) -> str:
         found, before = self.witness.read(), history.witnessed
         assert found is not None
-        if found.index >= before.index and found.hard_term >= before.hard_term:
-            return ""
-        return f"the witness says {found}, and it had said {before}"
+        if found.index < before.index:
+            return f"the witness says {found}, and it had said {before}"
+        if (found.hard_term, found.vote) not in {(p.term, p.vote) for p in history.possible}:
+            return f"the witness says {found}, and one of {history.possible} was promised"
+        return ""
 
     def _compare(self, history: History) -> str:
         meta = self.table.meta()

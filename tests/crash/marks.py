@@ -4,6 +4,9 @@ Owns: the marks and their bytes. Must never know the recorder: to it, a mark is 
 `marks`.
 """
 
+# A field `index` hides a method of tuple.
+# mypy: disable-error-code="assignment"
+
 from pathlib import Path
 from typing import NamedTuple
 

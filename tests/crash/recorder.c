@@ -24,7 +24,7 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 struct __attribute__((packed)) record {
-    char kind; /* Create Write Truncate Sync Folder-sync Unlink Rename */
+    char kind; /* Create Write Truncate Sync Folder-sync Unlink Rename; Error sync, Halt write */
     int64_t offset;
     uint32_t name_bytes, data_bytes;
 };
@@ -123,6 +123,8 @@ int rename(const char *from, const char *to) {
 static ssize_t allowed(const char *name, size_t bytes) {
     if (!name || !fail_write || !strcmp(name, "marks") || ++writes < fail_write)
         return bytes;
+    if (writes == fail_write)
+        record('H', name, 0, NULL, 0);
     if (writes == fail_write && bytes > 1)
         return bytes / 2;
     errno = ENOSPC;
@@ -187,6 +189,7 @@ static int synced(int file, int (*sync)(int)) {
         if (++syncs == kill_sync)
             _exit(137);
         if (syncs == fail_sync) {
+            record('E', name, 0, NULL, 0);
             errno = EIO;
             return -1;
         }

@@ -19,7 +19,8 @@ _FAULTED, _KILLED = 3, 137  # how a workload may end, besides orderly
 
 
 class Event(NamedTuple):
-    """One call: Create Write Truncate Sync Folder-sync Unlink Rename (to the name in `content`)."""
+    """One call: Create Write Truncate Sync Folder-sync Unlink Rename (to the name in `content`);
+    or, as ordered, an Error of a sync, a write that is Halted."""
 
     kind: str
     name: str

@@ -7,7 +7,6 @@ directories are made as a power cut could have left them, and the real start-up 
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,9 @@ import pytest
 
 from tests.crash.disk import CUTS, Disk
 from tests.crash.history import History
-from tests.crash.inspection import verdict
 from tests.crash.marks import Promised, unpack
 from tests.crash.recording import Event, Recording, build_recorder, compiler
+from tests.crash.replay import judge_image, take
 
 SEED = int(os.environ.get("DKV_SEED") or 0) or Random().randrange(1, 2**32)
 IMAGES = int(os.environ.get("DKV_IMAGES") or 1_000)
@@ -74,22 +73,6 @@ def judge(events: list[Event], place: Path, images: int) -> list[str]:
         if found:
             wrong.append(f"seed {SEED}, after event {moment} ({how}): {found}")
     return wrong
-
-
-def take(event: Event, disk: Disk, history: History) -> None:
-    if event.name == "marks":
-        if event.kind == "W":
-            history.take(unpack(event.content))
-    elif not event.name.endswith("-shm"):
-        disk.take(event)
-
-
-def judge_image(folder: Path, disk: Disk, history: History, how: str, rng: Random) -> str:
-    folder.mkdir()
-    disk.leave(folder, how, rng)
-    found = verdict(folder, history)
-    shutil.rmtree(folder)
-    return found
 
 
 def test_whatever_a_power_cut_leaves_the_node_starts_and_has_all_that_it_promised(

@@ -89,7 +89,7 @@ class Life:
         self.tail: list[Entry] = list(self.journal.rows(self.base.index + 1, 2**62))
         self.commit = max(testimony.index, meta.applied, handed(self._folder / "marks"))
         self.handed = meta.applied
-        self.durable = 0
+        self.durable = meta.applied
         self.number = 0
 
     # -- marks -----------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Life:
     def turn(self) -> None:
         self.now_us += self.rng.choice((1, 5, 50, 400)) * MS
         letters: list[Any] = [self.write() for _ in range(self.rng.randint(1, 3))]
-        if self.rng.random() < 0.2:
+        if self.rng.random() < 0.3:
             letters += filter(None, [self.cut()])
         self._make_tidy()
         self.log_turn(*letters)

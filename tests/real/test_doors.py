@@ -345,11 +345,12 @@ def doors() -> Iterator[Doors]:
     made.close()
 
 
-def test_a_peer_port_without_a_doorkeeper_takes_nobody_and_the_node_does_not_start(
+def test_a_port_without_a_doorkeeper_takes_nobody_and_the_node_does_not_start(
     doors: Doors,
 ) -> None:
+    """It fails closed: `ZAP_ENFORCE_DOMAIN`."""
     doors.open()
-    assert "peer port" in str(doors.probed())
+    assert "refuses this node's own key" in str(doors.probed())
 
 
 def test_a_doorkeeper_that_lets_everybody_in_keeps_the_node_from_starting(doors: Doors) -> None:

@@ -80,6 +80,13 @@ def test_nothing_is_made_over_what_is_there(folder: Folder, words: tuple[str, ..
     assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
 
 
+def test_an_authority_whose_key_is_kept_elsewhere_is_not_made_anew(folder: Folder) -> None:
+    (folder.path / "authority.key").rename(folder.path.parent / "safe")
+    said = folder.run("init")
+    assert said.code == Exit.USAGE
+    assert "an authority is made once" in said.err
+
+
 def test_a_second_server_pair_stands_beside_the_first_in_the_trust_file(folder: Folder) -> None:
     folder.make("server")
     (first,) = folder.servers()

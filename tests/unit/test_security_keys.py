@@ -106,43 +106,45 @@ def test_a_locked_key_whose_box_was_changed_is_refused(path: Path) -> None:
     refused(craft(path, record), PHRASE)
 
 
+DAMAGED, GREEDY, SHUT = "damaged", "bytes of memory", "does not open it"
+
+
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("place", "value", "words"),
     [
-        (2, pwhash.argon2id.OPSLIMIT_SENSITIVE + 1),
-        (2, 2**63),
-        (2, -1),
-        (2, True),
-        (2, "9"),
-        (2, 1.5),
-        (3, pwhash.argon2id.MEMLIMIT_SENSITIVE + 1),
-        (3, 2**40),
-        (3, 2**64 - 1),
-        (3, 0),
-        (3, 1),
-        (3, -1),
-        (3, None),
-        (4, b""),
-        (4, b"short"),
-        (4, bytes(17)),
-        (4, "text"),
-        (4, None),
-        (5, b""),
-        (5, bytes(39)),
-        (5, bytes(1_000)),
-        (5, "text"),
-        (1, b"curve"),
-        (1, None),
-        (0, 2),
-        (0, None),
+        (2, pwhash.argon2id.OPSLIMIT_SENSITIVE + 1, DAMAGED),
+        (2, 2**63, DAMAGED),
+        (2, -1, DAMAGED),
+        (2, True, DAMAGED),
+        (2, "9", DAMAGED),
+        (2, 1.5, DAMAGED),
+        (3, pwhash.argon2id.MEMLIMIT_SENSITIVE + 1, GREEDY),
+        (3, 2**40, GREEDY),
+        (3, 2**64 - 1, GREEDY),
+        (3, 0, GREEDY),
+        (3, -1, GREEDY),
+        (3, 1, SHUT),
+        (3, None, DAMAGED),
+        (4, b"", SHUT),
+        (4, bytes(17), SHUT),
+        (4, "text", SHUT),
+        (4, None, SHUT),
+        (5, b"", SHUT),
+        (5, bytes(39), SHUT),
+        (5, bytes(1_000), SHUT),
+        (5, "text", "holds no curve key"),
+        (1, b"curve", "holds no curve key"),
+        (1, None, "holds no curve key"),
+        (0, 2, "holds no curve key"),
+        (0, None, "holds no curve key"),
     ],
 )
 def test_a_crafted_key_file_gets_no_terabytes_and_no_exception(
-    path: Path, place: int, value: Any
+    path: Path, place: int, value: Any, words: str
 ) -> None:
     record = locked_record(path)
     record[place] = value
-    refused(craft(path, record), PHRASE)
+    assert words in refused(craft(path, record), PHRASE)
 
 
 @pytest.mark.parametrize("size", [0, 31, 33, 1_000])
