@@ -23,7 +23,7 @@ from dkv.counters import Counters
 from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.kv.state import Command, pack_command_of
-from dkv.limits import ENTRY_BYTES_MAX, MS, SECOND, ClusterLimits
+from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
 from dkv.messages import (
     Applied,
     Describe,
@@ -465,11 +465,12 @@ def _words(detail: dict[str, Any]) -> str:
 
 
 def _cut_by_size(members: list[Pending]) -> Iterable[list[Pending]]:
-    """Batches of at most ENTRY_BYTES_MAX; one larger command goes alone."""
+    """Batches of at most ENTRY_COMMANDS_MAX and ENTRY_BYTES_MAX; one larger command goes alone."""
     batch: list[Pending] = []
     size = 0
     for pending in members:
-        if batch and size + len(pending.packed) > ENTRY_BYTES_MAX:
+        full = len(batch) == ENTRY_COMMANDS_MAX or size + len(pending.packed) > ENTRY_BYTES_MAX
+        if batch and full:
             yield batch
             batch, size = [], 0
         batch.append(pending)

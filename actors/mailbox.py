@@ -8,14 +8,13 @@ pyzmq's convenience methods cost more than the work: two frames by `send_multipa
 times as long as by the backend's `send` with plain int flags. Only this module and `port` do so.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 from zmq.backend import Socket as Backend
 
 from dkv.address import Local
 from dkv.codec import decode, encode
-from dkv.limits import TURN_BYTES_MAX
 
 NOBLOCK = int(zmq.NOBLOCK)
 SNDMORE = int(zmq.SNDMORE)
@@ -30,6 +29,13 @@ def address_of(which: Local) -> str:
     return f"inproc://dkv/{which.value}"
 
 
+class Budget(NamedTuple):
+    """What is taken from a source in a turn: so many messages, or until so many bytes."""
+
+    messages: int
+    bytes: int
+
+
 class Mailbox:
     """Where an actor's letters arrive."""
 
@@ -39,17 +45,17 @@ class Mailbox:
         self.socket.set(zmq.LINGER, 0)
         self.socket.bind(address_of(which))
 
-    def drain(self, messages_max: int) -> tuple[list[Any], bool]:
+    def drain(self, budget: Budget) -> tuple[list[Any], bool]:
         """Letters that were waiting, and whether the budget ended before they did."""
         letters: list[Any] = []
         socket, size = self.socket, 0
         try:
-            for _ in range(messages_max):
+            for _ in range(budget.messages):
                 receive(socket, NOBLOCK)
                 frame = receive(socket, NOBLOCK)
                 letters += decode(frame)
                 size += len(frame)
-                if size > TURN_BYTES_MAX:
+                if size > budget.bytes:
                     break
         except zmq.Again:
             return letters, False

@@ -31,7 +31,7 @@ from actors.doorprobe import Entrances, draw_key_pair, probe
 from actors.mailbox import Context, Mailbox, Slot
 from actors.notebook import Notebook
 from actors.port import CLIENT_DOMAIN, PEER_DOMAIN, ClientPort, PeerPort
-from actors.shell import CLIENT_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shell
+from actors.shell import ANSWERS_BUDGET, CLIENT_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shell
 from actors.transport import Transport
 from dkv.address import Local
 from dkv.config import Settings, check_settings
@@ -190,7 +190,7 @@ class Node:
             [(peer_port, PEER_BUDGET), (box[Local.CONSENSUS], MAILBOX_BUDGET)],
         )
         gateway = Desk(
-            actors.gateway, [(box[Local.GATEWAY], MAILBOX_BUDGET), (client_port, CLIENT_BUDGET)]
+            actors.gateway, [(box[Local.GATEWAY], ANSWERS_BUDGET), (client_port, CLIENT_BUDGET)]
         )
         log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
         machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])

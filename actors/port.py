@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import zmq
 
-from actors.mailbox import NOBLOCK, SNDMORE, Context, receive, send
+from actors.mailbox import NOBLOCK, SNDMORE, Budget, Context, receive, send
 from dkv.counters import Counters
 from dkv.errors import Ending, Fault
 from dkv.ids import Address
-from dkv.limits import CLIENT_HWM, FRAMES_MAX, PEER_HWM, TURN_BYTES_MAX
+from dkv.limits import CLIENT_HWM, FRAMES_MAX, PEER_HWM
 from dkv.messages import FromClient, FromPeer
 
 PEER_DOMAIN = b"peer"
@@ -161,11 +161,11 @@ def _user_of(frame: "zmq.Frame") -> str:
 class PeerPort(Port):
     """Where other nodes' frames arrive: one frame a message."""
 
-    def drain(self, messages_max: int) -> tuple[list[FromPeer], bool]:
+    def drain(self, budget: Budget) -> tuple[list[FromPeer], bool]:
         letters: list[FromPeer] = []
         size = 0
         try:
-            for _ in range(messages_max):
+            for _ in range(budget.messages):
                 message = self.receive()
                 if message is None:
                     continue
@@ -175,7 +175,7 @@ class PeerPort(Port):
                     letters.append(FromPeer("" if user == "insecure" else user, frames[0]))
                 else:
                     self.counters.add("peer_frames_malformed")
-                if size > TURN_BYTES_MAX:
+                if size > budget.bytes:
                     break
         except zmq.Again:
             return letters, False
@@ -185,16 +185,16 @@ class PeerPort(Port):
 class ClientPort(Port):
     """Where clients' messages arrive, and their replies leave."""
 
-    def drain(self, messages_max: int) -> tuple[list[FromClient], bool]:
+    def drain(self, budget: Budget) -> tuple[list[FromClient], bool]:
         letters: list[FromClient] = []
         size = 0
         try:
-            for _ in range(messages_max):
+            for _ in range(budget.messages):
                 message = self.receive()
                 if message is not None:
                     letters.append(FromClient(*message))
                     size += sum(map(len, letters[-1].frames))
-                    if size > TURN_BYTES_MAX:
+                    if size > budget.bytes:
                         break
         except zmq.Again:
             return letters, False

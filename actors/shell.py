@@ -20,16 +20,20 @@ import zmq
 from zmq.backend import zmq_poll
 
 from actors.actor import Actor
-from actors.mailbox import Context, Mailbox, Slot
+from actors.mailbox import Budget, Context, Mailbox, Slot
 from actors.port import ClientPort, Port
 from actors.transport import Transport
 from dkv.address import Client, Instant, Local, Member, Outbox
+from dkv.limits import KIB, TURN_BYTES_MAX
 from dkv.messages import FromPeer, Roster, Say, Stopped
 
 _POLLIN = int(zmq.POLLIN)
-MAILBOX_BUDGET = 1_000  # messages a turn
-CLIENT_BUDGET = 2_000
-PEER_BUDGET = 256
+MAILBOX_BUDGET = Budget(1_000, TURN_BYTES_MAX)
+PEER_BUDGET = Budget(256, TURN_BYTES_MAX)
+# The gateway shares its thread with consensus, and small requests cost it more a byte than large
+# ones: a turn of thousands would keep a heartbeat waiting.
+CLIENT_BUDGET = Budget(512, 128 * KIB)
+ANSWERS_BUDGET = Budget(1_000, 128 * KIB)
 _FOREVER_MS = 3_600_000
 
 
@@ -39,7 +43,7 @@ class Source(Protocol):
     @property
     def socket(self) -> Any: ...
 
-    def drain(self, messages_max: int) -> tuple[list[Any], bool]: ...
+    def drain(self, budget: Budget) -> tuple[list[Any], bool]: ...
 
 
 def _name_thread(name: str) -> None:
@@ -51,7 +55,7 @@ def _name_thread(name: str) -> None:
 class Desk:
     """An actor and where its letters come from, in the order in which they are drained."""
 
-    def __init__(self, actor: Actor, sources: list[tuple[Source, int]]) -> None:
+    def __init__(self, actor: Actor, sources: list[tuple[Source, Budget]]) -> None:
         self.actor = actor
         self.sources = sources
         self.drained_us = 0

@@ -33,6 +33,7 @@ FRAMES_MAX = 8  # payload frames of one message; more is noise
 REQUEST_ID_BYTES_MAX = 32
 REQUESTS_PER_MESSAGE_MAX = 1024
 ENTRY_BYTES_MAX = 1 * MIB  # a batch of commands; one larger command goes alone
+ENTRY_COMMANDS_MAX = 2_000
 APPEND_BYTES_MAX = 1 * MIB  # entries in one Append; one larger entry goes alone
 FETCH_BYTES_MAX = 4 * MIB
 CLIENT_FRAME_BYTES = 4 * MIB

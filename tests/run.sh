@@ -6,7 +6,7 @@ python=.venv/bin/python
 status=0 total=0
 
 if [ "${1:-}" = long ]; then
-    export DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
+    export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
 fi
 for suite in unit scenarios crash real; do
     began=$(date +%s)
