@@ -32,8 +32,8 @@ MAILBOX_BUDGET = Budget(1_000, TURN_BYTES_MAX)
 PEER_BUDGET = Budget(256, TURN_BYTES_MAX)
 # The gateway shares its thread with consensus, and small requests cost it more a byte than large
 # ones: a turn of thousands would keep a heartbeat waiting.
-CLIENT_BUDGET = Budget(512, 128 * KIB)
-ANSWERS_BUDGET = Budget(1_000, 128 * KIB)
+CLIENT_BUDGET = Budget(256, 64 * KIB)
+ANSWERS_BUDGET = Budget(1_000, 32 * KIB)
 _FOREVER_MS = 3_600_000
 
 
