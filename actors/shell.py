@@ -5,8 +5,10 @@ happens when one of them raises. Must never know what a letter means. It recover
 exception leaves its batch behind as a test to paste, and ends the node.
 
 Served in this order: the peers' port, the mailboxes, the client port, each with a budget, so that
-Raft is never stuck behind clients. What an actor posts to another of the same shell is drained
-without another poll.
+Raft is never stuck behind clients. Every round begins with a look at all sources, also while one of
+them has more than its budget: a flood at the client port would otherwise hide, for as long as it
+lasts, that the peers have written. What an actor posts to another of the same shell is drained
+without waiting.
 """
 
 import threading
@@ -107,16 +109,18 @@ class Shell(threading.Thread):
         for desk in self._desks:
             desk.due_us = desk.actor.deadline
         while self._stopped < len(self._desks):
-            self._wait()
-            while sum(map(self._serve, self._desks)):  # each has its turn, none starves another
-                pass
+            self._look()
+            for desk in self._desks:  # each has its turn, none starves another
+                self._serve(desk)
         for slot in self._slots.values():
             slot.close()
 
-    def _wait(self) -> None:
-        for socket, _event in zmq_poll(self._poll_set, self._timeout_ms()):
-            self._ready.add(socket)
-        self._awake_us = time.monotonic_ns() // 1_000
+    def _look(self) -> None:
+        """What has arrived; waits for something if nothing is known to be there."""
+        timeout_ms = 0 if self._ready else self._timeout_ms()
+        self._ready.update(socket for socket, _event in zmq_poll(self._poll_set, timeout_ms))
+        if timeout_ms:
+            self._awake_us = time.monotonic_ns() // 1_000
 
     def _timeout_ms(self) -> int:
         due = [desk.due_us for desk in self._desks if desk.due_us is not None]
@@ -124,8 +128,8 @@ class Shell(threading.Thread):
             return _FOREVER_MS
         return min(max(min(due) - time.monotonic_ns() // 1_000 + 999, 0) // 1_000, _FOREVER_MS)
 
-    def _serve(self, desk: Desk) -> bool:
-        """One turn of one actor; whether there was reason for one."""
+    def _serve(self, desk: Desk) -> None:
+        """One turn of one actor, if there is reason for one."""
         batch: list[Any] = []
         for source, budget in desk.sources:
             if source.socket in self._ready:
@@ -135,7 +139,7 @@ class Shell(threading.Thread):
                     self._ready.discard(source.socket)
         instant = now()
         if not batch and (desk.due_us is None or desk.due_us > instant.us):
-            return False
+            return
         try:
             outbox = desk.actor.handle(batch, instant)
             desk.due_us = desk.actor.deadline  # only a turn changes it
@@ -143,16 +147,17 @@ class Shell(threading.Thread):
         except BaseException as error:
             self._stopped = len(self._desks)
             self._failed(desk.actor.name.value, batch, error)
-            return False
+            return
         self._count(desk, len(batch), instant.us)
-        return True
 
     def _count(self, desk: Desk, letters: int, began_us: int) -> None:
         """`oldest_us`: how long a letter of this turn can have waited, `depth` how many did."""
         counters = desk.actor.counters
         counters.add("letters", letters)
         counters.add("turns")
-        counters.add("busy_us", time.monotonic_ns() // 1_000 - began_us)
+        took_us = time.monotonic_ns() // 1_000 - began_us
+        counters.add("busy_us", took_us)
+        counters.top("turn_us_max", took_us)
         counters.set("depth", letters)
         counters.top("depth_max", letters)
         counters.top("oldest_us_max", began_us - max(desk.drained_us, self._awake_us))

@@ -52,8 +52,14 @@ class Follower:
     def follow(self, raft: "Raft", peer: Peer) -> None:
         assert self.leader in ("", peer.name), (self.leader, peer.name, raft.term)
         self.leader = peer.name
+        self.note_silence(raft)
         self.heard_us = raft.now.us
         self.deadline = raft.now.us + draw_timeout(raft)
+
+    def note_silence(self, raft: "Raft") -> None:
+        """For people: how near to an election this cluster has been."""
+        if self.heard_us is not None:
+            raft.counters.top("leader_silent_us_max", raft.now.us - self.heard_us)
 
     def hears_a_leader(self, raft: "Raft") -> bool:
         """Whether a leader spoke within the shortest election timeout (thesis §4.2.3)."""

@@ -73,6 +73,8 @@ def pre_campaign(raft: Raft) -> None:
     if not follower.may_choose(raft):
         raft.role = Follower(raft)
         return
+    if isinstance(raft.role, Follower):
+        raft.role.note_silence(raft)
     role = PreCandidate(raft)
     raft.role = role
     candidate.ask_for_pre_votes(raft, role)
@@ -308,7 +310,10 @@ def end_turn(raft: Raft) -> Outbox:
 def _pass_time(raft: Raft) -> None:
     role = raft.role
     if isinstance(role, Leader):
-        if leader.has_lost_its_majority(raft, role) or leader.has_stalled(raft):
+        lost, stalled = leader.has_lost_its_majority(raft, role), leader.has_stalled(raft)
+        if lost or stalled:
+            reason = "step_downs_majority_silent" if lost else "step_downs_disk_stalled"
+            raft.counters.add(reason)
             become_follower(raft, raft.term)
         elif raft.now.us >= role.heartbeat_us:
             leader.beat(raft, role)

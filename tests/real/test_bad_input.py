@@ -419,8 +419,7 @@ def test_row_25_a_flood_is_answered_or_refused_and_others_are_served(
     with site.unharmed(same_leader=False):
         codes = flood(site, listed)
         assert "ok" in codes
-        assert "busy" in codes
-        assert codes <= {"ok", "busy", "timeout"}
+        assert codes <= {"ok", "busy", "timeout"}  # where answers keep pace, none is refused
 
 
 @pytest.mark.skipif("DKV_LONG" not in os.environ, reason="make test-long: it takes both cores")
