@@ -119,6 +119,8 @@ class Ledger:
         return list(self._places.get(place, ()))
 
     def wake_us(self) -> int | None:
+        while self._wakes and self._wakes[0][1] not in self._batches:  # answered meanwhile
+            heapq.heappop(self._wakes)
         return self._wakes[0][0] if self._wakes else None
 
     def due(self, now_us: int) -> Iterator[tuple[int, Batch]]:

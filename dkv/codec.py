@@ -8,6 +8,7 @@ before it becomes a letter. Must never know what a letter means.
 
 import types
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -75,21 +76,36 @@ def unseal(frame: bytes) -> tuple[Envelope, list[Any]]:
         raise Garbled("peer_frame_unreadable") from error
     if type(outer) is not tuple or len(outer) != 3 or outer[0] != LETTER_VERSION:
         raise Garbled("peer_letter_version")
-    if not _ENVELOPE(outer[1]):
-        raise Garbled("peer_envelope_malformed")
-    envelope = Envelope(*outer[1])
-    if not is_name(envelope.name) or not envelope.disk or not envelope.boot:
-        raise Garbled("peer_envelope_malformed")
-    if (
-        len(envelope.cluster) != CLUSTER_ID_BYTES
-        or len(envelope.genesis) != CHECK_BYTES
-        or len(envelope.formed) != CHECK_BYTES
-    ):
-        raise Garbled("peer_envelope_malformed")
+    envelope = _envelope(outer[1])
     body = outer[2]
     if type(body) is not tuple or len(body) > _PEER_LETTERS_MAX:
         raise Garbled("peer_letters_malformed")
     return envelope, [_peer_letter(fields) for fields in body]
+
+
+def _envelope(fields: Any) -> Envelope:
+    try:
+        return _known_envelope(fields)
+    except TypeError as error:  # not even something to look up
+        raise Garbled("peer_envelope_malformed") from error
+
+
+@lru_cache(64)
+def _known_envelope(fields: Any) -> Envelope:
+    """Checked once: a member sends the same one with every frame."""
+    if not _ENVELOPE(fields):
+        raise Garbled("peer_envelope_malformed")
+    envelope = Envelope(*fields)
+    if (
+        not is_name(envelope.name)
+        or not envelope.disk
+        or not envelope.boot
+        or len(envelope.cluster) != CLUSTER_ID_BYTES
+        or len(envelope.genesis) != CHECK_BYTES
+        or len(envelope.formed) != CHECK_BYTES
+    ):
+        raise Garbled("peer_envelope_malformed")
+    return envelope
 
 
 def _peer_letter(fields: object) -> Any:
@@ -105,34 +121,43 @@ def _peer_letter(fields: object) -> Any:
 
 # -- checkers: built once from the catalogue's own types -----------------------------------------
 Checker = Callable[[Any], bool]
+_PRIMITIVE = {bytes: "bytes", str: "str", bool: "bool"}
 
 
-def _checker(hint: Any) -> Checker:
+def _checker(hints: Iterable[Any]) -> Checker:
+    """Whether a tuple has fields of these types, numbers within INT_MAX. Written out as one
+    expression and compiled, as namedtuple does: every frame of a peer pays for it."""
+    names: dict[str, Any] = {"INT_MAX": INT_MAX}
+    condition = _all_of(tuple(hints), "x", names)
+    return eval(f"lambda x: {condition}", names)  # type: ignore[no-any-return]
+
+
+def _is(hint: Any, x: str, names: dict[str, Any]) -> str:
+    """The condition that `x` is of this type."""
     if hint is int:
-        return lambda x: type(x) is int and 0 <= x <= INT_MAX
-    if hint in (bytes, str, bool):
-        return lambda x: type(x) is hint
-    if get_origin(hint) is tuple:
-        return _tuple_checker(get_args(hint))
+        return f"type({x}) is int and 0 <= {x} <= INT_MAX"
+    if hint in _PRIMITIVE:
+        return f"type({x}) is {_PRIMITIVE[hint]}"
     if isinstance(hint, type) and issubclass(hint, tuple):
-        return _tuple_checker(tuple(get_type_hints(hint).values()))
-    raise TypeError(f"no checker for {hint}")
-
-
-def _tuple_checker(hints: tuple[Any, ...]) -> Checker:
+        return _all_of(tuple(get_type_hints(hint).values()), x, names)
+    if get_origin(hint) is not tuple:
+        raise TypeError(f"no checker for {hint}")
+    hints = get_args(hint)
     if len(hints) == 2 and isinstance(hints[1], types.EllipsisType):
-        each = _checker(hints[0])
-        return lambda x: type(x) is tuple and all(map(each, x))
-    checkers = [_checker(hint) for hint in hints]
-    size = len(checkers)
-    return lambda x: (
-        type(x) is tuple
-        and len(x) == size
-        and all(check(v) for check, v in zip(checkers, x, strict=True))
-    )
+        each = f"each{len(names)}"
+        names[each] = eval(f"lambda y: {_is(hints[0], 'y', names)}", names)
+        return f"type({x}) is tuple and all(map({each}, {x}))"
+    return _all_of(hints, x, names)
 
 
-_ENVELOPE = _checker(Envelope)
+def _all_of(hints: tuple[Any, ...], x: str, names: dict[str, Any]) -> str:
+    fields = [_is(hint, f"{x}[{i}]", names) for i, hint in enumerate(hints)]
+    return " and ".join([f"type({x}) is tuple and len({x}) == {len(hints)}", *fields])
+
+
+_ENVELOPE = _checker(get_type_hints(Envelope).values())
 _PEER_CHECKERS: dict[int, Checker] = {
-    tag: _checker(letter) for tag, letter in CATALOGUE.items() if letter in FROM_PEERS
+    tag: _checker(get_type_hints(letter).values())
+    for tag, letter in CATALOGUE.items()
+    if letter in FROM_PEERS
 }

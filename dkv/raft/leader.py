@@ -58,6 +58,7 @@ class Leader:
         self.round = 0
         self._round_began: deque[tuple[int, int]] = deque(maxlen=_ROUNDS_KEPT)
         self.heartbeat_us = now
+        self.followed_until_us = 0  # a majority was heard of recently enough, at least until then
         self.commit_told = raft.commit
         self.commit_tick_us = 0
         self.unwritten: list[Entry] = []
@@ -309,7 +310,7 @@ def replicate(raft: "Raft", lead: Leader) -> None:
 
 def _send_what_is_new(raft: "Raft", progress: Progress) -> None:
     tail = raft.tail
-    while progress.open and progress.next <= tail.last.index:
+    while progress.next <= tail.last.index and progress.open:
         prev = progress.next - 1
         check = tail.check_at(prev)
         if check is None or tail.get(progress.next) is None:
@@ -423,9 +424,12 @@ def _told(raft: "Raft", lead: Leader) -> None:
 
 def has_lost_its_majority(raft: "Raft", lead: Leader) -> bool:
     """CheckQuorum (thesis §6.2): nobody must wait for a leader that nobody follows."""
+    if raft.now.us <= lead.followed_until_us:
+        return False
     lead.progress[raft.name].heard_us = raft.now.us
     heard = reached([p.heard_us for p in lead.progress.values()])
-    return raft.now.us - heard > raft.timing.step_down_us
+    lead.followed_until_us = heard + raft.timing.step_down_us
+    return raft.now.us > lead.followed_until_us
 
 
 def has_stalled(raft: "Raft") -> bool:

@@ -19,7 +19,18 @@ ACTORS = ("consensus", "log", "machine", "gateway")
 
 # What the pure half may use of the standard library: nothing that waits, reads, or draws.
 PURE = {
-    *("bisect", "collections", "enum", "hashlib", "heapq", "itertools", "msgpack", "random", "re"),
+    *(
+        "bisect",
+        "collections",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+        "itertools",
+        "msgpack",
+        "random",
+        "re",
+    ),
     *("struct", "types", "typing", "zlib"),
 }
 
