@@ -144,6 +144,21 @@ def test_row_06_a_megabyte_of_empty_containers_is_refused_without_memory(item: b
         tracemalloc.stop()
 
 
+def test_row_06_a_command_of_maps_within_maps_is_refused_without_memory() -> None:
+    """Built before it is refused, it would take thirty times its bytes."""
+    tree = b"\x80"
+    for _ in range(3):
+        tree = b"\xde\x00\x1f" + b"".join(b"\xa2%02d" % i + tree for i in range(31))
+    command = b"\x82\xa2op\xa3get\xa1x\x88" + b"".join(b"\xa1%d" % i + tree for i in range(8))
+    assert len(msgpack.unpackb(command)["x"]) == 8  # it is sound msgpack
+    tracemalloc.start()
+    try:
+        assert refused_command(command) == BAD_REQUEST
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(command)
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("depth", [2, 9, 500, 1_024, 100_000])
 @pytest.mark.parametrize(("opening", "core"), [(b"\x91", b"\x80"), (b"\x81\xa7command", b"\xc0")])
 def test_row_07_what_is_nested_is_refused(depth: int, opening: bytes, core: bytes) -> None:
