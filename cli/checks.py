@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from cli.endings import Ended, Exit
+from cli.hashes import compare_hashes
+from cli.linearizable import linearizable
 from cli.options import Choices, Group, SharedOptions
 from cli.output import Record, emit, shown
 from dkv.errors import Misconfigured
@@ -19,6 +21,10 @@ from dkv.history import check as judge
 @click.group(cls=Group)
 def check() -> None:
     """Check histories and a running cluster for correctness."""
+
+
+check.add_command(linearizable)
+check.add_command(compare_hashes)
 
 
 # -- history -------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ ONLY_IN = {
     "rich": ("cli/*.py",),
     "time": (
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "actors/credentials.py"),
-        *("actors/port.py", "actors/crash.py", "dkv/client/engine.py", "cli/*.py"),
+        *("actors/port.py", "actors/crash.py", "cli/*.py"),
+        *("dkv/client/engine.py", "dkv/client/recording.py"),
     ),
     "datetime": ("dkv/security/words.py", "actors/announcer.py", "cli/*.py"),
     "signal": ("actors/shell.py", "actors/node.py", "cli/*.py"),
