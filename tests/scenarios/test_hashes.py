@@ -3,15 +3,15 @@
 from tests.world import World
 
 
-def test_all_nodes_answer_for_the_entry_that_one_named_while_writes_go_on() -> None:
+def test_all_nodes_answer_for_the_entry_that_one_named_although_more_was_written() -> None:
     world = World(seed=11)
     leader = world.serve()
     for n in range(20):
         assert world.put(leader, b"k%d" % n, b"v").ok
     named = world.call(leader, "hash").result
-    asked = [world.ask(node, "hash", index=named["index"]) for node in world.names]
     for n in range(20):
         assert world.put(leader, b"k%d" % n, b"w").ok
+    asked = [world.ask(node, "hash", index=named["index"]) for node in world.names]
     answers = [world.reply(request).result for request in asked]
     assert answers == [named] * len(world.names)
     assert world.call(leader, "hash").result["hash"] != named["hash"]
