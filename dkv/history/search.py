@@ -55,14 +55,28 @@ def search(
     operations: Sequence[Operation],
     loose: Sequence[Operation] = (),
     states_max: int = STATES_MAX,
+    starts: Sequence[State] = (ABSENT,),
 ) -> Outcome:
     """The operations of one key. `loose` ones may have happened at any time, before their call
-    too, or never."""
-    return _Search(operations, loose).run(states_max)
+    too, or never. The key begins as one of `starts`."""
+    return _Search(operations, loose, starts).run(states_max)
+
+
+def ends(operations: Sequence[Operation], states_max: int = STATES_MAX) -> list[State] | None:
+    """What the key may be behind them, but for unknown outcomes that nothing looks at; None if
+    that was not found out."""
+    found: set[State] = set()
+    outcome = _Search(operations, (), (ABSENT,)).run(states_max, found)
+    return None if outcome.verdict is Verdict.GAVE_UP else sorted(found, key=repr)
 
 
 class _Search:
-    def __init__(self, operations: Sequence[Operation], loose: Sequence[Operation]) -> None:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        loose: Sequence[Operation],
+        starts: Sequence[State],
+    ) -> None:
         everything = (*operations, *loose)
         self._counts = any(o.revision is not None or o.expected is not None for o in everything)
         must = sorted((o for o in operations if o.is_known), key=lambda o: o.call)
@@ -78,19 +92,23 @@ class _Search:
         free = len(may) - sum(_may_matter(o) for o in operations)
         self._may_calls = [min(self._calls, default=0)] * free + [o.call for o in may[free:]]
         self._twins = _twins(may)
-        self._ids: dict[State, int] = {ABSENT: 0}
-        self._states = [ABSENT]
+        self._states = list(starts)
+        self._ids = {state: number for number, state in enumerate(starts)}
         self._steps: list[dict[int, int]] = [{} for _ in self._ops]  # state -> state, or -1
 
-    def run(self, states_max: int) -> Outcome:
-        """Depth first, over a stack of what is still to be tried."""
+    def run(self, states_max: int, found: set[State] | None = None) -> Outcome:
+        """Depth first, over a stack of what is still to be tried. With `found` all orders are
+        gone through, and it gets what each leaves behind."""
         seen: set[int] = set()
-        stack = [Configuration(0, 0, 0, 0, False)]
+        stack = [Configuration(0, 0, 0, start, False) for start in range(len(self._states))]
         furthest = -1
         while stack:
             here, open_ids, ret = self._settle(stack.pop())
             if here.low == len(self._must):
-                return Outcome(Verdict.LINEARIZABLE, len(seen))
+                if found is None:
+                    return Outcome(Verdict.LINEARIZABLE, len(seen))
+                found.add(self._states[here.state])
+                continue
             key = self._packed(here)
             if key in seen:
                 continue

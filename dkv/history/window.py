@@ -11,37 +11,71 @@ any time or never. What is not linearizable so is not linearizable with all of i
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dkv.history.model import ABSENT, State
 from dkv.history.operation import Operation
-from dkv.history.search import Verdict, search
+from dkv.history.search import Verdict, ends, search
 
 _STATES_MAX = 2_000  # of each question; an undecided one leaves in what it asked about
 _STATES_TOTAL = 40_000
 _SEARCHES_MAX = 2_000
 _SHOWN_MAX = 40
+_LONG = 64  # operations: the head is cut off more
+_STARTS_MAX = 4
 
 
 class Window(NamedTuple):
-    """`others`: so many other writes of the key were left out."""
+    """`others`: so many other writes of the key were left out. `before`: what the key may be when
+    it begins, as the operations before leave it."""
 
     words: str
     operations: tuple[Operation, ...]
     others: int = 0
+    before: tuple[State, ...] = (ABSENT,)
 
 
 def shortest(operations: Sequence[Operation], blocked_at: int) -> Window:
     """Of one key's operations, which fail by the `ret` of `blocked_at`."""
     begun = [o for o in operations if o.call <= blocked_at]
     early = [o for o in begun if not (o.observes and (o.ret is None or o.ret > blocked_at))]
-    left = _Reduction(sorted(early, key=lambda o: (o.call, o.ret or 0))).reduce()
-    loose = len([o for o in early if not o.observes]) - sum(not o.observes for o in left)
-    return Window("No order of these explains every answer:", tuple(left), loose)
+    kept, before = _without_head(sorted(early, key=lambda o: (o.call, o.ret or 0)))
+    left = _Reduction(kept, before).reduce()
+    loose = sum(not o.observes for o in kept) - sum(not o.observes for o in left)
+    return Window("No order of these explains every answer:", tuple(left), loose, before)
+
+
+def _without_head(operations: list[Operation]) -> tuple[list[Operation], tuple[State, ...]]:
+    """Of many operations those behind a moment at which none was under way, and what the key may
+    be then. Writes of unknown outcome stay: they may come at any later time."""
+    back = 1
+    quiet = _quiet(operations) if len(operations) > _LONG else []
+    while back <= len(quiet):
+        head, tail = operations[: quiet[-back]], operations[quiet[-back] :]
+        starts = ends(head) or []
+        kept = [o for o in head if not o.is_known and o.op != "get"] + tail
+        if 0 < len(starts) <= _STARTS_MAX:
+            outcome = search(kept, (), _STATES_MAX, starts)
+            if outcome.verdict is Verdict.NOT_LINEARIZABLE:
+                return kept, tuple(starts)
+        back *= 2
+    return operations, (ABSENT,)
+
+
+def _quiet(operations: list[Operation]) -> list[int]:
+    """The places before which everything that was answered had ended."""
+    found, latest = [], -1
+    for place, operation in enumerate(operations):
+        if place and operation.call > latest:
+            found.append(place)
+        latest = max(latest, operation.ret or -1)
+    return found
 
 
 class _Reduction:
     """Leave out halves, quarters, single ones, as long as what is left still fails."""
 
-    def __init__(self, operations: list[Operation]) -> None:
+    def __init__(self, operations: list[Operation], starts: tuple[State, ...]) -> None:
         self._kept = operations
+        self._starts = starts
         self._loose: list[Operation] = []
         self._states = 0
         self._searches = 0
@@ -73,7 +107,7 @@ class _Reduction:
         return changed
 
     def _fails(self, kept: list[Operation], loose: list[Operation]) -> bool:
-        outcome = search(kept, loose, _STATES_MAX)
+        outcome = search(kept, loose, _STATES_MAX, self._starts)
         self._states += outcome.states * (1 + len(loose) // 50)  # each is looked at in each
         self._searches += 1
         return outcome.verdict is Verdict.NOT_LINEARIZABLE
@@ -87,6 +121,8 @@ def describe(window: Window) -> Iterator[str]:
     """Lines; times count from the first that is shown. Of a long window the last are: there the
     answers begin not to fit."""
     yield window.words
+    if window.before != (ABSENT,):
+        yield f"  before, the key is {' or '.join(_key(state) for state in window.before)}"
     shown = window.operations[-_SHOWN_MAX:]
     if len(shown) < len(window.operations):
         hidden = len(window.operations) - len(shown)
@@ -150,6 +186,11 @@ def _answered(o: Operation) -> str:
     elif o.revision == 0 and not o.ok:
         words += ", but absent"
     return words + (f" (store {o.store})" if o.store is not None else "")
+
+
+def _key(state: State) -> str:
+    at = f" at revision {state.revision}" if state.revision and state.value is not None else ""
+    return _value(state.value) + (at if state.exact else "")
 
 
 def _value(value: bytes | None) -> str:

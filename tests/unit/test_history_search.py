@@ -7,8 +7,10 @@ from random import Random
 import pytest
 
 from dkv.history import Operation, Verdict, check
+from dkv.history.model import ABSENT
 from dkv.history.search import search
-from dkv.history.window import Window, describe
+from dkv.history.window import Window, _without_head, describe
+from tests.registers import record
 
 VALUES = (b"a", b"b")
 Key = tuple[bytes | None, int]  # value, and the revision of the last change
@@ -158,3 +160,21 @@ def test_of_a_long_window_the_last_are_shown() -> None:
     assert len(lines) == 42
     assert "60 earlier operations" in lines[1]
     assert lines[-1].startswith("  client 0  39 to 39")
+
+
+def test_of_a_long_history_only_the_end_is_shown_and_what_the_key_was_before() -> None:
+    puts = [Operation("put", b"k", 3 * n, 3 * n + 1, value=b"%d" % n) for n in range(100)]
+    stale = Operation("get", b"k", 400, 405, out=b"98")
+    assert list(check([*puts, stale]).lines()) == [
+        "No order of these explains every answer:",
+        "  before, the key is '99'",
+        "  client 0  0 to 5  get 'k': '98'",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["revisions", "values"])
+def test_what_is_cut_off_never_makes_a_good_history_fail(kind: str) -> None:
+    """Whatever the moment: from one of the states that the head leaves, the tail has an order."""
+    for seed in range(60):
+        history = [o for o in record(seed, kind, 200) if o.key == b"k0"]
+        assert _without_head(history) == (history, (ABSENT,))
