@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cli.hashes import _judged
+from cli.endings import Ended, Exit
+from cli.hashes import _end, _judged
 from dkv.errors import Code
 from dkv.kv.reading import Reading
 from dkv.kv.sums import Sums
@@ -78,3 +79,17 @@ def rows(*hashes: str | None) -> list[dict[str, Any]]:
 def test_who_differs_is_told_by_the_majority(hashes: tuple[str | None, ...], verdicts: str) -> None:
     expected = verdicts.split(", ") if "," in verdicts else verdicts.split()
     assert [r["verdict"] for r in _judged(rows(*hashes))] == [e.strip(",") for e in expected]
+
+
+@pytest.mark.parametrize(
+    ("hashes", "code", "words"),
+    [
+        (("a", "b", "a"), Exit.UNHEALTHY, "the state of n2 differs"),
+        (("a", None, "b"), Exit.UNHEALTHY, "n1, n3 differ from one another"),
+        (("a", None, "a"), Exit.UNAVAILABLE, "1 of 3 nodes could not be asked"),
+    ],
+)
+def test_how_a_comparison_ends(hashes: tuple[str | None, ...], code: Exit, words: str) -> None:
+    with pytest.raises(Ended, match=words) as ended:
+        _end(_judged(rows(*hashes)))
+    assert ended.value.exit_code == code
