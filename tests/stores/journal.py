@@ -79,3 +79,6 @@ class MemoryJournal(Port):
 
     def sizes(self) -> dict[str, int]:
         return {"log_bytes": sum(len(e.payload) for e in self.disk.entries.values())}
+
+    def close(self) -> None:
+        self.commit()

@@ -131,6 +131,9 @@ class MemoryTable(Port):
     def sizes(self) -> dict[str, int]:
         return {"state_bytes": len(self.disk.versions)}
 
+    def close(self) -> None:
+        self.disk.forget_table()
+
     def _damaged(self, what: str) -> Fault:
         words = f"{what} is damaged; this disk must not be trusted any more"
         return Fault(Ending.STORAGE_FAULT, words)
