@@ -113,7 +113,7 @@ class LogPair:
     def _truncate(self, dice: Random) -> None:
         held = self.entries
         if held:
-            place = dice.randrange(len(held))
+            place = dice.randrange(max(0, len(held) - 6), len(held))
             before = position_of(held[place - 1]) if place else self.hard.base
             more = self._more(dice, before)
             self.both("truncate", lambda journal: journal.replace(held[place].index, more))
@@ -121,7 +121,7 @@ class LogPair:
     def _cut(self, dice: Random) -> None:
         held = self.entries
         if held:
-            last = dice.choice(held)
+            last = dice.choice(held[:6])
             hard = self.hard._replace(base=position_of(last), base_tick=last.tick)
 
             def cut(journal: Any) -> None:
