@@ -123,8 +123,8 @@ def test_a_schema_that_is_no_text_any_more_is_a_fault(tmp_path: Path) -> None:
     database = Database(path, 1_024)
     database.execute("CREATE TABLE entries (x)")
     database.close()
-    raw = path.read_bytes().replace(b"entriesCREATE", b"entri\xc1sCREATE")
-    path.write_bytes(raw.replace(b"(x)", b"(\xc1"))
+    raw = path.read_bytes().replace(b"tableentries", b"tableentri\xc1s")
+    path.write_bytes(raw.replace(b"(x)", b"((("))
     with pytest.raises(Fault, match="schema is damaged") as caught:
         Database(path, 1_024)
     assert caught.value.ending is Ending.STORAGE_FAULT
