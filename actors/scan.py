@@ -45,7 +45,7 @@ class Scan:
     def _step_index(self, after: tuple[bytes, int]) -> bool:
         rows = self._store.scan_index(after, _SLICE_ROWS)
         for key, row in rows:
-            if not isinstance(key, bytes) or (key, row) <= after:
+            if not (isinstance(key, bytes) and isinstance(row, int)) or (key, row) <= after:
                 raise _damaged("its index is out of order")
             self._index += index_check(key, row)
             self._index_row = after = (key, row)

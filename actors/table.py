@@ -94,7 +94,8 @@ class SqliteTable:
     def sessions(self) -> Iterable[tuple[int, bytes]]:
         found = self._db.execute("SELECT id, state, chk FROM sessions ORDER BY id").fetchall()
         for number, state, check in found:
-            if not isinstance(state, bytes) or session_check(number, state) != check:
+            sound = isinstance(number, int) and isinstance(state, bytes)
+            if not sound or session_check(number, state) != check:
                 raise self._damaged(f"session {number}")
         return [(number, state) for number, state, _check in found]
 
@@ -116,6 +117,8 @@ class SqliteTable:
 
     def _verified(self, row: tuple[Any, ...]) -> Version:
         number, key, value, created, version, lease, author, tick, wall, check = row
+        if not isinstance(number, int):  # the schema is damaged
+            raise self._damaged(f"version {number}")
         revision, sub = divmod(number, SUB_MAX)
         found = Version(revision, sub, key, value, created, version, lease, author, tick, wall)
         if not is_sound(found, check):

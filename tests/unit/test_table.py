@@ -288,3 +288,13 @@ def test_a_scan_that_does_not_move_forward_ends_with_a_storage_fault() -> None:
     scan = Scan(table)
     with pytest.raises(Fault, match="out of order"):
         (scan.step(), scan.step())
+
+
+@pytest.mark.parametrize("name", ["sessions", "versions"])
+def test_a_schema_that_means_something_else_is_a_storage_fault(tmp_path: Path, name: str) -> None:
+    """One flipped bit, and the id is no alias of the row's number any more: it is NULL."""
+    misread = "UPDATE sqlite_master SET sql = replace(sql, 'PRIMARY', 'PRIMERY')"
+    table = damaged(tmp_path, f"{misread} WHERE name = '{name}'")
+    with pytest.raises(Fault, match="damaged"):
+        (table.sessions(), table.latest(b"a"))
+    table.close()
