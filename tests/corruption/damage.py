@@ -13,6 +13,8 @@ PAGE_BYTES = 4096
 SECTOR_BYTES = 512
 _HEAD_BYTES = 24  # of a page, a WAL or a frame: where a bit means most
 _SLOT_BYTES = 100
+_TREE_PAGES = (b"\x02", b"\x05", b"\x0a", b"\x0d")  # what a page of a tree begins with
+_CELLS_AT = 4  # how many rows are on it
 _FIRST_BYTES = 10 * PAGE_BYTES
 
 
@@ -36,6 +38,12 @@ class Draw:
             count = min(count, _FIRST_BYTES // size)
         return self.dice.randrange(count) * size
 
+    def tree(self) -> int:
+        """A page of rows or of an index, if this is a database."""
+        starts = range(0, len(self.content), PAGE_BYTES)
+        found = [at for at in starts if self.content[at + 100 * (at == 0) :][:1] in _TREE_PAGES]
+        return self.dice.choice(found) if found else self.page()
+
     def flip(self, at: int) -> None:
         self.content[min(at, len(self.content) - 1)] ^= 1 << self.dice.randrange(8)
 
@@ -58,6 +66,15 @@ def _flip_head(draw: Draw) -> str:
         at += 100
     draw.flip(at)
     return f"a bit at {at}, in a head"
+
+
+def _hide(draw: Draw) -> str:
+    """Rows of a page are there no more, or some are that were not."""
+    at = draw.tree() + _CELLS_AT
+    at += 100 * (at < PAGE_BYTES and not draw.name.endswith("-wal"))
+    if at < len(draw.content):
+        draw.content[at] ^= 1 << draw.dice.randrange(4)
+    return f"the number of rows at {at}"
 
 
 def _flip_many(draw: Draw) -> str:
@@ -92,7 +109,7 @@ def _old_page(draw: Draw) -> str:
     """A write that was lost, or went elsewhere."""
     old = draw.older.get(draw.name, b"")
     size = draw.dice.choice((SECTOR_BYTES, PAGE_BYTES, PAGE_BYTES))
-    at = draw.page(size)
+    at = draw.tree() if draw.dice.random() < 0.7 else draw.page(size)
     there = old[at : at + size]
     draw.content[at : at + len(there)] = there
     return f"older bytes at {at}, {len(there)} of them"
@@ -112,6 +129,7 @@ def _extend(draw: Draw) -> str:
 DAMAGES: tuple[Callable[[Draw], str], ...] = (
     *[_flip] * 4,
     *[_flip_head] * 5,
+    *[_hide] * 3,
     _flip_many,
     *[_garble] * 2,
     *[_zero] * 2,

@@ -52,12 +52,15 @@ def verdict(place: Path, origin: Origin, files: Files) -> tuple[str, str]:
     write(folder, files)
     try:
         with ExitStack() as open_files:
-            return _judge(folder, origin, open_files)
+            vouched = files.get("witness") == origin.files["witness"]
+            return _judge(folder, origin, open_files, vouched=vouched)
     finally:
         shutil.rmtree(folder)
 
 
-def _judge(folder: Path, origin: Origin, open_files: ExitStack) -> tuple[str, str]:
+def _judge(
+    folder: Path, origin: Origin, open_files: ExitStack, *, vouched: bool
+) -> tuple[str, str]:
     try:
         node = _Node(folder, open_files)
         node.serve(origin)
@@ -65,6 +68,8 @@ def _judge(folder: Path, origin: Origin, open_files: ExitStack) -> tuple[str, st
         return REFUSED, f"{fault.ending.name}: {fault}"
     short = node.compare_promise(origin)
     if short:
+        if vouched:
+            node.compare_witness(origin)
         return REFUSED_BY_MATCH, node.hear_of(origin, short)
     node.compare_state(origin)
     return STARTED, ""
@@ -132,6 +137,14 @@ class _Node:
         last = position_of(rows[-1]) if rows else hard.base
         found = Promise(last.index, last.check, hard.term, hard.vote, hard.base.index)
         return "" if found == promised else f"{found}, and {promised} was promised"
+
+    def compare_witness(self, origin: Origin) -> None:
+        """What the witness has been told of, a start must miss."""
+        seen, hard, rows = origin.history.witnessed, self.journal.hard(), self._rows()
+        assert hard is not None
+        last = rows[-1].index if rows else hard.base.index
+        if last < seen.index or hard.term < seen.hard_term:
+            raise Wrong(f"started with entry {last} and {hard.term}, and the witness saw {seen}")
 
     def hear_of(self, origin: Origin, short: str) -> str:
         """The leader to whom it had promised says so in its next heartbeat."""
