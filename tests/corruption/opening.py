@@ -22,6 +22,7 @@ from dkv.counters import Counters
 from dkv.entries import Entry, position_of
 from dkv.errors import Fault, Misconfigured
 from dkv.kv.reading import Reading
+from dkv.kv.store import Store
 from dkv.limits import Timing
 from dkv.messages import Apply, Condemn, Continue, Found, Heartbeat, Lookup
 from dkv.raft import table
@@ -126,6 +127,9 @@ class _Node:
         found, expected = _sessions(state), _sessions(model)
         if found != expected:
             raise Wrong(f"sessions {found!r:.300}, and they should be {expected!r:.300}")
+        for what, rows in (("versions", _versions), ("index", _index)):
+            if rows(self.table) != rows(model.store):
+                raise Wrong(f"{what}: rows are missing, or others than were written")
 
     # -- what it had promised ----------------------------------------------------------------------
     def compare_promise(self, origin: Origin) -> str:
@@ -166,6 +170,15 @@ class _Node:
         except Fault as fault:
             return f"{fault.ending.name}: {fault}"
         raise Wrong("a condemned log goes on")
+
+
+def _versions(store: Store) -> list[tuple[int, int, int]]:
+    """Every revision of every key, not only what is read today."""
+    return store.scan(-1, 2**62, 2**31)
+
+
+def _index(store: Store) -> list[tuple[bytes, int]]:
+    return store.scan_index((b"", -1), 2**31)
 
 
 def _sessions(state: Any) -> dict[int, bytes]:
