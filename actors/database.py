@@ -42,6 +42,9 @@ class Database:
             self._open(cache_kib)
         except (sqlite3.Error, OSError) as error:
             raise fault_of(path, error) from error
+        except UnicodeDecodeError as error:  # sqlite3 fails to tell what it found in the schema
+            words = f"{path}: its schema is damaged. Keep this data directory for inspection"
+            raise Fault(Ending.STORAGE_FAULT, words) from error
         sync_folder(path.parent)
 
     def _open(self, cache_kib: int) -> None:

@@ -33,6 +33,8 @@ class Scan:
     def _step_rows(self) -> None:
         rows = self._store.scan(self._row, self._through, _SLICE_ROWS)
         for row, check, indexed in rows:
+            if row <= self._row:
+                raise _damaged("its rows are out of order")
             self._held += check
             self._rows_indexed += indexed
             self._row = row
@@ -43,8 +45,10 @@ class Scan:
     def _step_index(self, after: tuple[bytes, int]) -> bool:
         rows = self._store.scan_index(after, _SLICE_ROWS)
         for key, row in rows:
+            if not (isinstance(key, bytes) and isinstance(row, int)) or (key, row) <= after:
+                raise _damaged("its index is out of order")
             self._index += index_check(key, row)
-            self._index_row = (key, row)
+            self._index_row = after = (key, row)
         if len(rows) == _SLICE_ROWS:
             return False
         self._expect(self._index, self._meta.indexed, "index rows")
@@ -54,8 +58,14 @@ class Scan:
     @staticmethod
     def _expect(found: int, held: int, what: str) -> None:
         if found & SUM_MASK != held:
-            raise Fault(
-                Ending.STORAGE_FAULT,
-                f"state.db is damaged: the sum of its {what} is not the one it was committed with, "
-                "so some are missing or changed. Keep the data directory for inspection",
+            raise _damaged(
+                f"the sum of its {what} is not the one it was committed with, so some are missing "
+                "or changed"
             )
+
+
+def _damaged(words: str) -> Fault:
+    return Fault(
+        Ending.STORAGE_FAULT,
+        f"state.db is damaged: {words}. Keep the data directory for inspection",
+    )

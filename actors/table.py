@@ -16,8 +16,9 @@ import msgpack
 
 from actors.database import PAGE_BYTES, Database, fault_of
 from dkv.errors import Ending, Fault
+from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, index_check, row_check, row_id
+from dkv.kv.version import Version, index_check, is_sound, row_check, row_id
 from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, SUB_MAX
 
 FORMAT = 1
@@ -75,7 +76,7 @@ class SqliteTable:
 
     def _read_meta(self) -> Meta:
         row = self._db.execute("SELECT state, chk FROM meta").fetchone()
-        if row is None or crc32(row[0]) != row[1]:
+        if row is None or not isinstance(row[0], bytes) or crc32(row[0]) != row[1]:
             raise self._damaged("its meta row")
         state_format, *fields = msgpack.unpackb(row[0], use_list=False)
         if state_format != FORMAT:
@@ -93,7 +94,8 @@ class SqliteTable:
     def sessions(self) -> Iterable[tuple[int, bytes]]:
         found = self._db.execute("SELECT id, state, chk FROM sessions ORDER BY id").fetchall()
         for number, state, check in found:
-            if crc32(state, number & 0xFFFFFFFF) != check:
+            sound = isinstance(number, int) and isinstance(state, bytes)
+            if not sound or session_check(number, state) != check:
                 raise self._damaged(f"session {number}")
         return [(number, state) for number, state, _check in found]
 
@@ -115,9 +117,11 @@ class SqliteTable:
 
     def _verified(self, row: tuple[Any, ...]) -> Version:
         number, key, value, created, version, lease, author, tick, wall, check = row
+        if not isinstance(number, int):  # the schema is damaged
+            raise self._damaged(f"version {number}")
         revision, sub = divmod(number, SUB_MAX)
         found = Version(revision, sub, key, value, created, version, lease, author, tick, wall)
-        if row_check(found) != check:
+        if not is_sound(found, check):
             raise self._damaged(f"version {number}")
         return found
 
@@ -142,7 +146,7 @@ class SqliteTable:
         self, meta: Meta, changed: Iterable[tuple[int, bytes]], ended: Iterable[int]
     ) -> None:
         for number, state in changed:
-            row = (number, state, crc32(state, number & 0xFFFFFFFF))
+            row = (number, state, session_check(number, state))
             self._db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", row)
         self._db.connection.executemany("DELETE FROM sessions WHERE id = ?", ((i,) for i in ended))
         self._keep(meta)

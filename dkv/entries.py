@@ -70,8 +70,12 @@ def follow(before: bytes, row: tuple[int, int, int, int, int, bytes]) -> Entry:
 
 
 def is_sound(entry: Entry, before: bytes) -> bool:
-    """Whether an entry's check is that of its content behind `before`."""
-    return entry.check == chain(before, *entry[:6])
+    """Whether an entry's check is that of its content behind `before`. A damaged row may hold any
+    type that SQLite has."""
+    try:
+        return entry.check == chain(before, *entry[:6])
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def entry_bytes(entry: Entry) -> int:

@@ -60,6 +60,11 @@ def pack_answer(code: int, revision: int, detail: dict[str, Any] | None = None) 
     return msgpack.packb((code, revision, detail))  # type: ignore[no-any-return]
 
 
+def session_check(number: int, packed: bytes) -> int:
+    """The CRC-32 of a session's row; the sum of all is in meta, for a row may also be missing."""
+    return crc32(packed, number & 0xFFFFFFFF)
+
+
 class Sessions:
     def __init__(self, limits: ClusterLimits, packed: dict[int, bytes], given: int) -> None:
         self._limits = limits
@@ -70,6 +75,9 @@ class Sessions:
         self.given = given
         self.changed: set[int] = set()
         self.ended: set[int] = set()
+        self._checks = {i: session_check(i, p) for i, p in packed.items()}
+        self._sum = sum(self._checks.values()) & SUM_MASK
+        self._packed: dict[int, bytes] = {}  # of those that changed: as they are now
         self.written = 0  # sum of recorded answers, taken by the state after each entry
 
     def __len__(self) -> int:
@@ -96,6 +104,8 @@ class Sessions:
             del self._by_owner[session.owner]
         self.changed.discard(number)
         self.ended.add(number)
+        self._packed.pop(number, None)
+        self._sum = (self._sum - self._checks.pop(number, 0)) & SUM_MASK
 
     def use(self, number: int, owner: str, tick: int) -> Session | Code:
         """The session, used now; or why not."""
@@ -106,6 +116,7 @@ class Sessions:
             return Code.DENIED
         session.used = max(session.used, tick)
         self.changed.add(number)
+        self._packed.pop(number, None)
         return session
 
     def judge(self, session: Session, place: Numbered) -> bytes | Code | None:
@@ -145,10 +156,21 @@ class Sessions:
         used = min((s.used for s in self._sessions.values()), default=None)
         return 0 if used is None else used + self._limits.session_ttl_ms
 
+    def remembered(self) -> int:
+        """The sum of the checks of all sessions, as they are now."""
+        for number in self.changed - self._packed.keys():
+            packed = self._packed[number] = self._sessions[number].pack()
+            check = session_check(number, packed)
+            self._sum = (self._sum + check - self._checks.get(number, 0)) & SUM_MASK
+            self._checks[number] = check
+        return self._sum
+
     def take_changes(self) -> tuple[list[tuple[int, bytes]], list[int]]:
         """What the next commit must write: changed sessions, and ended ones."""
-        changed = [(i, self._sessions[i].pack()) for i in sorted(self.changed)]
+        self.remembered()
+        changed = [(i, self._packed[i]) for i in sorted(self.changed)]
         ended = sorted(self.ended)
+        self._packed.clear()
         self.changed.clear()
         self.ended.clear()
         return changed, ended

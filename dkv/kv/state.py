@@ -61,6 +61,12 @@ class State:
         self.held, self.indexed, self.written = meta.held, meta.indexed, meta.written
         self.sessions = Sessions(limits, dict(store.sessions()), meta.sessions)
         self.sums = Sums(meta.applied, meta.written)
+        if meta.remembered not in (None, self.sessions.remembered()):
+            raise Fault(
+                Ending.STORAGE_FAULT,
+                "state.db is damaged: the sum of its sessions is not the one it was committed "
+                "with, so some are missing or changed. Keep the data directory for inspection",
+            )
         self.notes: dict[int, int] = {}  # index -> written, the last few
         self._entry = Entry(0, 0, 0, 0, 0, b"", b"")
         self._author = ""
@@ -226,6 +232,7 @@ class State:
             indexed=self.indexed,
             written=self.written,
             sessions=self.sessions.given,
+            remembered=self.sessions.remembered(),
         )
 
     def commit(self) -> None:

@@ -18,7 +18,8 @@ class Meta(NamedTuple):
     """What is committed together with the versions, so that a restart finds one moment.
 
     `held` and `indexed` sum the checks of the rows that are kept: a scan after a restart must find
-    the same. `written` sums everything ever added, never subtracted: replicas compare it.
+    the same. `remembered` is that sum of the sessions (None: of a version before it was kept).
+    `written` sums everything ever added, never subtracted: replicas compare it.
     """
 
     disk: int
@@ -32,6 +33,7 @@ class Meta(NamedTuple):
     written: int = 0
     sessions: int = 0  # ids given so far
     diverged: bool = False
+    remembered: int | None = None
 
 
 class Store(Protocol):

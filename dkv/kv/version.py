@@ -44,6 +44,15 @@ def row_check(v: Version) -> int:
     return crc32(v.key, check)
 
 
+def is_sound(v: Version, check: int) -> bool:
+    """Whether a row fits its check. A flipped bit may also have made a number NULL, or a text a
+    blob: SQLite hands out whatever type the row says."""
+    try:
+        return row_check(v) == check
+    except (TypeError, AttributeError, struct.error):
+        return False
+
+
 def index_check(key: bytes, row: int) -> int:
     """The same for the row of the index that leads to a version."""
     return crc32(key, crc32(b"%d:" % row))

@@ -22,7 +22,7 @@ class History:
         self.kept = 0  # the state machine has said that state.db holds this
         self.faulted = ""
         self.metas: dict[int, Meta] = {}  # what state.db must say, having applied so much
-        self._model = State(MemoryTable(SimDisk(), 1), ClusterLimits())
+        self.model = State(MemoryTable(SimDisk(), 1), ClusterLimits())
 
     def take(self, mark: Mark) -> None:
         match mark:
@@ -41,8 +41,8 @@ class History:
                 self.faulted = mark.words
 
     def _apply(self, entry: Entry) -> None:
-        if entry.index > self._model.applied + 1:  # the first entry is the directory's own
-            raise AssertionError(f"{entry.index} is applied after {self._model.applied}")
-        if entry.index == self._model.applied + 1:
-            self._model.apply(entry)
-            self.metas[entry.index] = self._model.meta()
+        if entry.index > self.model.applied + 1:  # the first entry is the directory's own
+            raise AssertionError(f"{entry.index} is applied after {self.model.applied}")
+        if entry.index == self.model.applied + 1:
+            self.model.apply(entry)
+            self.metas[entry.index] = self.model.meta()

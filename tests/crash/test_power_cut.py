@@ -1,6 +1,6 @@
 """A power cut at any moment: whatever reached the disk, the node starts and has what it promised.
 
-The two real stores work under a recorder of their system calls; from its trace, hundreds of
+The two real stores work under a recorder of their system calls; from its trace, thousands of
 directories are made as a power cut could have left them, and the real start-up code opens each.
 
     DKV_SEED=7 DKV_IMAGES=100000 pytest tests/crash
@@ -21,9 +21,10 @@ from tests.crash.recording import Event, Recording, build_recorder, compiler
 from tests.crash.replay import judge_image, take
 
 SEED = int(os.environ.get("DKV_SEED") or 0) or Random().randrange(1, 2**32)
-IMAGES = int(os.environ.get("DKV_IMAGES") or 1_000)
+IMAGES = int(os.environ.get("DKV_IMAGES") or 5_000)
 CONTROL_IMAGES = 200
-LIVES = 12
+DIRECTORIES = 4  # each with its own history, from its own seed
+LIVES = 6
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler to build the recorder")
 
@@ -36,19 +37,19 @@ def place() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def record(place: Path, mode: str) -> list[Event]:
+def record(place: Path, seed: int, mode: str) -> list[Event]:
     """Some lives of one directory, most of them ended by a kill in the middle of a turn."""
-    recording = Recording(build_recorder(place), place, SEED)
-    rng = Random(SEED)
+    recording = Recording(build_recorder(place), place, seed)
+    rng = Random(seed)
     for _ in range(LIVES):
         recording.live(mode, kill_sync=rng.randint(1, 80))
     return recording.events()
 
 
-def moments(events: list[Event], images: int) -> list[int]:
+def moments(events: list[Event], seed: int, images: int) -> list[int]:
     """After which events the power goes: any, and as often when a promise has just been made, by
     a node that has just started above all, for it speaks of what another life has written."""
-    rng = Random(SEED)
+    rng = Random(seed)
     promised, first = [], []
     fresh = True
     for number, event in enumerate(events):
@@ -60,28 +61,30 @@ def moments(events: list[Event], images: int) -> list[int]:
     return sorted(rng.choice((range(len(events)), promised, first)[n % 3]) for n in range(images))
 
 
-def judge(events: list[Event], place: Path, images: int) -> list[str]:
+def judge(events: list[Event], place: Path, seed: int, images: int) -> list[str]:
     """Cut the power so many times; what was wrong afterwards."""
     disk, history, wrong = Disk(), History(), []
     at = 0
-    for number, moment in enumerate(moments(events, images)):
+    for number, moment in enumerate(moments(events, seed, images)):
         for event in events[at : moment + 1]:
             take(event, disk, history)
         at = moment + 1
         how = CUTS[number % len(CUTS)]
-        found = judge_image(place / "image", disk, history, how, Random(f"{SEED}/{number}"))
+        found = judge_image(place / "image", disk, history, how, Random(f"{seed}/{number}"))
         if found:
-            wrong.append(f"seed {SEED}, after event {moment} ({how}): {found}")
+            wrong.append(f"seed {seed}, after event {moment} ({how}): {found}")
     return wrong
 
 
+@pytest.mark.parametrize("seed", range(SEED, SEED + DIRECTORIES), ids=range(DIRECTORIES))
 def test_whatever_a_power_cut_leaves_the_node_starts_and_has_all_that_it_promised(
-    place: Path,
+    place: Path, seed: int
 ) -> None:
-    wrong = judge(record(place, "full"), place, IMAGES)
-    assert not wrong, f"{len(wrong)} of {IMAGES} images:\n" + "\n".join(wrong[:10])
+    images = -(-IMAGES // DIRECTORIES)
+    wrong = judge(record(place, seed, "full"), place, seed, images)
+    assert not wrong, f"{len(wrong)} of {images} images:\n" + "\n".join(wrong[:10])
 
 
 def test_the_recorder_sees_what_is_lost_where_a_commit_does_not_sync(place: Path) -> None:
-    wrong = judge(record(place, "normal"), place, CONTROL_IMAGES)
+    wrong = judge(record(place, SEED, "normal"), place, SEED, CONTROL_IMAGES)
     assert any("promised" in words or "acknowledged" in words for words in wrong), f"seed {SEED}"

@@ -57,7 +57,7 @@ class Life:
         self.now_us = 1_000_000 * (life + 1)
         self._marks = os.open(folder / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._folder = folder
-        directory = DataDirectory(folder)
+        self._directory = directory = DataDirectory(folder)
         self.journal, witness = directory.journal(), directory.witness()
         if not synchronous:  # the control: what a forgotten pragma would do
             self.journal._db.execute("PRAGMA synchronous=NORMAL")
@@ -79,6 +79,13 @@ class Life:
             return self.table
 
         return open_table
+
+    def abandon(self) -> None:
+        """Without an orderly end."""
+        self.journal._db.connection.close()
+        self.table._db.connection.close()
+        self._directory.close()
+        os.close(self._marks)
 
     def _believe(self) -> None:
         """What the start-up code found is what this life goes on from, and vouches for."""
@@ -156,7 +163,7 @@ class Life:
     def cut(self) -> Cut | None:
         """The head may go as far as state.db holds it."""
         through = self.durable - self.rng.randint(0, 20)
-        if through <= self.base.index:
+        if through <= max(self.base.index, 1):  # the first configuration goes with it
             return None
         place = through - self.base.index
         self.base = position_of(self.tail[place - 1])

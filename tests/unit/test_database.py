@@ -115,3 +115,16 @@ def test_a_file_that_is_no_database_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(Fault) as caught:
         Database(tmp_path / "log.db", 1_024)
     assert caught.value.ending is Ending.STORAGE_FAULT
+
+
+def test_a_schema_that_is_no_text_any_more_is_a_fault(tmp_path: Path) -> None:
+    """sqlite3 fails to decode its own complaint, with an error that is none of its own."""
+    path = tmp_path / "log.db"
+    database = Database(path, 1_024)
+    database.execute("CREATE TABLE entries (x)")
+    database.close()
+    raw = path.read_bytes().replace(b"tableentries", b"tableentri\xc1s")
+    path.write_bytes(raw.replace(b"(x)", b"((("))
+    with pytest.raises(Fault, match="schema is damaged") as caught:
+        Database(path, 1_024)
+    assert caught.value.ending is Ending.STORAGE_FAULT

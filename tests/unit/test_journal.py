@@ -165,6 +165,9 @@ def damage(path: Path, statement: str) -> SqliteJournal:
         "UPDATE entries SET payload = x'70' WHERE idx = 3",
         "UPDATE entries SET payload = x'70' WHERE idx = 5",
         "UPDATE entries SET term = 2 WHERE idx = 4",
+        "UPDATE entries SET payload = 'payload' WHERE idx = 4",  # of another type
+        "UPDATE entries SET tick = 'x' WHERE idx = 4",
+        "UPDATE entries SET chk = 0 WHERE idx = 4",
         "UPDATE entries SET chk = x'0000000000000000' WHERE idx = 5",
         "DELETE FROM entries WHERE idx = 3",
         "DELETE FROM entries WHERE idx >= 4",  # the witness saw entry 5
@@ -192,7 +195,12 @@ def test_a_sound_log_is_believed(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE hard SET chk = x'00'", "DELETE FROM hard", "UPDATE hard SET state = x'90'"],
+    [
+        "UPDATE hard SET chk = x'00'",
+        "DELETE FROM hard",
+        "UPDATE hard SET state = x'90'",
+        "UPDATE hard SET state = 7",
+    ],
 )
 def test_a_damaged_hard_state_is_a_storage_fault(file: Path, statement: str) -> None:
     journal = damage(file, statement)

@@ -177,3 +177,44 @@ def test_a_replica_that_differs_from_the_majority_stops_for_good() -> None:
         replica.enter(Kind.AGREED, pack_agreed(2, replica.state.written + 1))
     assert caught.value.ending is Ending.DIVERGED
     assert replica.restart().state.meta().diverged
+
+
+# -- sessions that a damaged page hides ------------------------------------------------------------
+def with_sessions() -> tuple[Replica, dict[int, bytes]]:
+    """Two sessions, committed; and their rows at an earlier commit."""
+    replica = Replica()
+    replica.session()
+    replica.session()
+    replica.do("put", {"session": 1, "sequence": 1}, key=b"a", value=b"1")
+    replica.state.commit()
+    earlier = dict(replica.disk.sessions)
+    replica.do("put", {"session": 1, "sequence": 2}, key=b"a", value=b"2")
+    replica.state.commit()
+    return replica, earlier
+
+
+def test_sessions_as_they_were_committed_are_believed() -> None:
+    replica, earlier = with_sessions()
+    meta = replica.state.meta()
+    assert replica.restart().state.meta() == meta
+    replica.disk.meta = meta._replace(remembered=None)  # of a version that kept no sum of them
+    replica.disk.sessions = earlier
+    again = replica.restart()
+    again.state.commit()
+    assert again.restart().state.meta().remembered not in (None, meta.remembered)
+
+
+def test_a_hidden_session_is_a_storage_fault() -> None:
+    replica, _earlier = with_sessions()
+    del replica.disk.sessions[2]
+    with pytest.raises(Fault, match="the sum of its sessions"):
+        replica.restart()
+
+
+def test_a_session_of_an_earlier_commit_is_a_storage_fault() -> None:
+    """A write that the disk lost: each row fits its check, and a command would execute twice."""
+    replica, earlier = with_sessions()
+    assert replica.disk.sessions != earlier
+    replica.disk.sessions = earlier
+    with pytest.raises(Fault, match="the sum of its sessions"):
+        replica.restart()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actors.scan import Scan
 from actors.table import SqliteTable
 from dkv.errors import Ending, Fault
 from dkv.kv.store import Meta, Store
@@ -222,6 +223,12 @@ def _alter(path: Path, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         "tick = 9",
         "wall = 9",
         "chk = chk + 1",
+        "key = 'a'",  # other types: a flipped bit in the head of a row
+        "value = 'again'",
+        "created = 'x'",
+        "tick = 0.5",
+        "author = x'616e6e61'",
+        "chk = 'x'",
     ],
 )
 def test_a_damaged_version_is_found_by_whoever_reads_it(tmp_path: Path, change: str) -> None:
@@ -247,7 +254,9 @@ def test_an_index_that_leads_to_another_keys_version_is_damage(tmp_path: Path) -
     table.close()
 
 
-@pytest.mark.parametrize("change", ["state = x'6f6f6f'", "chk = chk + 1", "id = 2"])
+@pytest.mark.parametrize(
+    "change", ["state = x'6f6f6f'", "state = 'one'", "chk = chk + 1", "id = 2"]
+)
 def test_a_damaged_session_is_a_storage_fault(tmp_path: Path, change: str) -> None:
     table = damaged(tmp_path, f"UPDATE sessions SET {change}")
     with pytest.raises(Fault, match="session"):
@@ -255,7 +264,37 @@ def test_a_damaged_session_is_a_storage_fault(tmp_path: Path, change: str) -> No
     table.close()
 
 
-@pytest.mark.parametrize("statement", ["UPDATE meta SET chk = chk + 1", "DELETE FROM meta"])
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE meta SET chk = chk + 1", "UPDATE meta SET state = 7", "DELETE FROM meta"],
+)
 def test_a_damaged_meta_row_is_a_storage_fault(tmp_path: Path, statement: str) -> None:
     with pytest.raises(Fault, match="meta"):
         damaged(tmp_path, statement)
+
+
+def test_a_scan_that_does_not_move_forward_ends_with_a_storage_fault() -> None:
+    """A damaged tree may lead in a circle; the scan must neither follow it nor ever end well."""
+    disk = SimDisk()
+    table = MemoryTable(disk, DISK)
+    for each in VERSIONS:
+        table.add(each)
+    check = sum(map(row_check, VERSIONS))
+    keys = sum(index_check(v.key, row_id(v.revision, v.sub)) for v in VERSIONS)
+    table.commit(META._replace(held=check, indexed=keys), [], [])
+    sound = Scan(table)
+    assert [sound.step(), sound.step()] == [False, True]
+    disk.by_key[b"a"].reverse()
+    scan = Scan(table)
+    with pytest.raises(Fault, match="out of order"):
+        (scan.step(), scan.step())
+
+
+@pytest.mark.parametrize("name", ["sessions", "versions"])
+def test_a_schema_that_means_something_else_is_a_storage_fault(tmp_path: Path, name: str) -> None:
+    """One flipped bit, and the id is no alias of the row's number any more: it is NULL."""
+    misread = "UPDATE sqlite_master SET sql = replace(sql, 'PRIMARY', 'PRIMERY')"
+    table = damaged(tmp_path, f"{misread} WHERE name = '{name}'")
+    with pytest.raises(Fault, match="damaged"):
+        (table.sessions(), table.latest(b"a"))
+    table.close()
