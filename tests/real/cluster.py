@@ -68,6 +68,7 @@ class Cluster:
     ) -> None:
         self.folder, self.secure = folder, secure
         self.names = [f"n{i + 1}" for i in range(size)]
+        self.hosts = dict.fromkeys(self.names, "127.0.0.1")
         ports = free_ports(2 * size)
         self.peers = dict(zip(self.names, ports[:size], strict=True))
         self.clients = dict(zip(self.names, ports[size:], strict=True))
@@ -93,11 +94,11 @@ class Cluster:
         certs = self.folder / "certs"
         options = {
             "name": name,
-            "data-dir": str(self.folder / name),
-            "listen-peer-address": f"127.0.0.1:{self.peers[name]}",
-            "listen-client-address": f"127.0.0.1:{self.clients[name]}",
-            "initial-cluster": _pairs(self.peers),
-            "advertise-nodes": _pairs(self.clients),
+            "data-dir": str(self.data_dir(name)),
+            "listen-peer-address": f"{self.hosts[name]}:{self.peers[name]}",
+            "listen-client-address": f"{self.hosts[name]}:{self.clients[name]}",
+            "initial-cluster": self._pairs(self.peers),
+            "advertise-nodes": self._pairs(self.clients),
         }
         if self.secure:
             options |= {
@@ -112,11 +113,18 @@ class Cluster:
         insecure = [] if self.secure else ["--insecure"]
         return [*(f"--{k}={v}" for k, v in options.items()), *insecure, *self.options]
 
+    def data_dir(self, name: str) -> Path:
+        return self.folder / name
+
+    def launcher(self, name: str) -> list[str]:
+        """The command that a node's flags are given to."""
+        return [sys.executable, "-m", "cli.server"]
+
     def start(self, *names: str, **changes: str) -> None:
         for name in names or self.names:
             with self.lines_file(name).open("ab") as lines:
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "cli.server", *self.flags(name, **changes)],
+                    [*self.launcher(name), *self.flags(name, **changes)],
                     stdin=subprocess.DEVNULL,
                     stdout=lines,
                     stderr=lines,
@@ -164,7 +172,7 @@ class Cluster:
         return {"cert": cert, "key": key, "cacert": trust}
 
     def endpoints(self, *names: str) -> list[str]:
-        return [f"127.0.0.1:{self.clients[name]}" for name in names or self.names]
+        return [f"{self.hosts[name]}:{self.clients[name]}" for name in names or self.names]
 
     def client(self, *names: str, who: str = "admin", **options: Any) -> Client:
         """To these nodes (all); `names` given, to them alone."""
@@ -194,6 +202,5 @@ class Cluster:
                         return leader
         raise AssertionError(f"no leader within {PATIENCE_S:.0f} s")
 
-
-def _pairs(ports: dict[str, int]) -> str:
-    return ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
+    def _pairs(self, ports: dict[str, int]) -> str:
+        return ",".join(f"{name}={self.hosts[name]}:{port}" for name, port in ports.items())

@@ -1,0 +1,57 @@
+"""The disk of a node: a small file system in memory, which can be filled, and files damaged in it.
+
+Owns: mounts, the file that fills, flipped bits. Made inside an enclosure, whose end unmounts it.
+Must never know whether a node runs on it.
+"""
+
+import os
+from pathlib import Path
+from random import Random
+
+from tests.chaos.network import do
+
+_PAGE_BYTES = 4096
+DAMAGEABLE = ("log.db", "log.db-wal", "state.db", "state.db-wal", "witness")
+
+
+class Disk:
+    def __init__(self, place: Path, mib: int) -> None:
+        self.place = place
+        self.data = place / "data"
+        place.mkdir(parents=True)
+        do("mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", str(place))
+
+    @property
+    def size(self) -> int:
+        disk = os.statvfs(self.place)
+        return disk.f_blocks * disk.f_frsize
+
+    # -- full ------------------------------------------------------------------------------------
+    def fill(self, leave: int) -> None:
+        """Somebody else takes all but `leave` bytes."""
+        disk = os.statvfs(self.place)
+        taken = disk.f_bavail * disk.f_frsize - leave
+        if taken > 0:
+            with (self.place / "taken").open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, taken)
+
+    def free(self) -> None:
+        (self.place / "taken").unlink(missing_ok=True)
+
+    # -- damaged ---------------------------------------------------------------------------------
+    def damage(self, rng: Random) -> str:
+        """Flip bits of a file, or lose a page of it; what was done, in words."""
+        files = [self.data / name for name in DAMAGEABLE]
+        path = rng.choice([file for file in files if file.exists() and file.stat().st_size])
+        size = path.stat().st_size
+        with path.open("r+b", buffering=0) as file:
+            if rng.random() < 0.25:
+                page = rng.randrange(-(-size // _PAGE_BYTES)) * _PAGE_BYTES
+                os.pwrite(file.fileno(), bytes(min(_PAGE_BYTES, size - page)), page)
+                return f"{path.name} lost its page at {page}"
+            flips = rng.choice((1, 8, 64))
+            for _ in range(flips):
+                place = rng.randrange(size)
+                [byte] = os.pread(file.fileno(), 1, place)
+                os.pwrite(file.fileno(), bytes((byte ^ 1 << rng.randrange(8),)), place)
+        return f"{path.name} has {flips} flipped bits"

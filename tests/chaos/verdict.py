@@ -1,0 +1,71 @@
+"""What must be true when a run has ended and everything is healed.
+
+Owns: the comparison of replicas, and of what they hold with what clients were told. Problems are
+sentences; none means that the run passed. Must never know which faults there were.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dkv.errors import DkvError
+from tests.chaos.lab import Lab
+from tests.chaos.settling import Line, read_log, replay, settle
+
+_PATIENCE_S = 60.0
+
+Rows = list[tuple[bytes, bytes, int, int, int]]  # key, value, revision, created, version
+
+
+class Verdict(NamedTuple):
+    problems: list[str]
+    settled: list[Line]
+    unknown: int
+    happened: int
+
+
+def rows_of(lab: Lab, name: str) -> Rows:
+    """What a node itself holds, once it has served a linearizable read."""
+    with lab.client(name, timeout=_PATIENCE_S) as kv:
+        kv.count(b"")
+        items = kv.list("", level="serializable")
+        return [(i.key, i.value or b"", i.key_revision, i.created, i.version) for i in items]
+
+
+def replicas(lab: Lab) -> tuple[dict[str, Rows], list[str]]:
+    """The state of every node that serves; a node that does not is a problem, unless its files
+    were damaged and it has said so in the end."""
+    found: dict[str, Rows] = {}
+    problems = []
+    for name in lab.sound:
+        try:
+            found[name] = rows_of(lab, name)
+        except DkvError as error:
+            lab.account()
+            if name not in lab.out:
+                problems.append(f"{name} does not serve when all is healed: {error}")
+    first = next(iter(found.values()), None)
+    problems += [f"{name} holds another state" for name, rows in found.items() if rows != first]
+    return found, problems
+
+
+def judge(lab: Lab, history: list[Line], refused: list[Line]) -> Verdict:
+    """Stops the nodes."""
+    found, problems = replicas(lab)
+    majority = len(lab.names) // 2 + 1
+    if len(found) < majority:
+        problems.append(f"only {', '.join(found) or 'nobody'} serves when all is healed")
+    codes = lab.stop(*lab.processes)
+    bad = {n: c for n, c in codes.items() if c and n not in lab.damaged}
+    problems += [f"{name} stopped with {code}: {lab.last_line(name)}" for name, code in bad.items()]
+    sound = [name for name in found if name not in lab.damaged]
+    logs = {name: read_log(Path(lab.data_dir(name))) for name in sound}
+    longest = max(logs, key=lambda name: len(logs[name]))
+    for name, entries in logs.items():
+        if entries != logs[longest][: len(entries)]:
+            problems.append(f"the logs of {name} and {longest} differ")
+    books = replay(logs[longest])
+    held = {key: (revision, value) for key, value, revision, _c, _v in found[sound[0]]}
+    if held != books.final:
+        problems.append(f"the state of {sound[0]} is not what its log leads to")
+    settled = settle(history, refused, books.versions)
+    return Verdict(problems + settled.problems, settled.history, settled.unknown, settled.happened)
