@@ -1,9 +1,9 @@
 """A place of its own for a run: namespaces of network, mounts and processes.
 
-Owns: the command that enters it, and what is missing where that cannot be. The kernel ends every process in
-it, and takes its mounts and its network away, when the first process in it ends, whatever ended
-that: a failure, Ctrl-C, kill -9. So nothing is left behind, and two runs never meet. Must never know
-what is done inside.
+Owns: the command that enters it, and what is missing where that cannot be. When the first process
+in it ends, whatever ended that (a failure, Ctrl-C, kill -9), the kernel ends all others, and takes
+mounts and network away. So nothing is left behind, and two runs never meet. Must never know what
+is done inside.
 """
 
 import os

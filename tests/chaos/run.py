@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tests.chaos.faults import Faults
 from tests.chaos.lab import Lab
-from tests.chaos.load import Line, Load
+from tests.chaos.load import Load
 from tests.chaos.verdict import Verdict, judge
 
 
