@@ -5,6 +5,7 @@ Must never know whether a node runs on it.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -28,12 +29,18 @@ class Disk:
 
     # -- full ------------------------------------------------------------------------------------
     def fill(self, leave: int) -> None:
-        """Somebody else takes all but `leave` bytes."""
+        """Somebody else takes all but `leave` bytes, or what the node leaves of them meanwhile."""
+        handle = os.open(self.place / "taken", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while (room := self._room() - leave) > 0:
+                with suppress(OSError):  # the node was faster
+                    os.posix_fallocate(handle, os.fstat(handle).st_size, room)
+        finally:
+            os.close(handle)
+
+    def _room(self) -> int:
         disk = os.statvfs(self.place)
-        taken = disk.f_bavail * disk.f_frsize - leave
-        if taken > 0:
-            with (self.place / "taken").open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, taken)
+        return disk.f_bavail * disk.f_frsize
 
     def free(self) -> None:
         (self.place / "taken").unlink(missing_ok=True)

@@ -26,6 +26,7 @@ class Lab(Cluster):
         self.disks = {name: Disk(folder / "disks" / name, DISK_MIB) for name in self.names}
         self.damaged: set[str] = set()
         self.out: dict[str, str] = {}
+        self._found_dead: dict[str, int] = {}
         for number in range(1, CLIENTS + 1):  # a name each: the state tells whose write it was
             issue(self.authority, folder / "certs", f"c{number}", "writer")
 
@@ -44,12 +45,21 @@ class Lab(Cluster):
         lines = self.lines(name).strip().splitlines()
         return lines[-1] if lines else ""
 
+    def kill(self, name: str) -> None:
+        """A node that has ended by itself before is not excused by this."""
+        code = self.processes[name].poll()
+        if code is not None:
+            self._found_dead[name] = code
+        super().kill(name)
+
     def ended(self) -> dict[str, int]:
         """Nodes that have ended by themselves since the last look, and their exit codes."""
         codes = {name: process.poll() for name, process in self.processes.items()}
         found = {name: code for name, code in codes.items() if code is not None}
         for name in found:
             del self.processes[name]
+        found |= self._found_dead
+        self._found_dead = {}
         return found
 
     def account(self, *, disk_full: bool = False) -> list[str]:

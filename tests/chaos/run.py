@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import time
+import traceback
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -53,8 +54,8 @@ def play(run: Run, folder: Path) -> Story:
         try:
             asyncio.run(_trouble(lab, load, rng, run, (told, rates)))
             verdict = judge(lab, load.history, load.refused)
-        except AssertionError as failed:
-            problems.append(str(failed))
+        except Exception as failed:  # whatever it is, what is known of the run is kept
+            problems.append("".join(traceback.format_exception(failed)))
             verdict = Verdict([], load.history, 0, 0)
         problems += verdict.problems
         if problems:

@@ -110,7 +110,7 @@ def settle(history: list[Line], refused: list[Line], versions: list[Version]) ->
     books = _Books(versions, history)
     told = [_told(line, books) for line in history if line["ret"] is not None]
     unknown = [line for line in history if line["ret"] is None]
-    kept = [line for line in unknown if line["op"] != "delete" and _happened(line, books)]
+    kept = [s for line in unknown if line["op"] != "delete" for s in _happened(line, books)]
     for line in refused:
         if line["op"] in ("put", "cap") and books.at(line) is not None:
             books.blame(line, "it was refused, and is in the log")
@@ -147,11 +147,15 @@ def _place(line: Line) -> tuple[str, int]:
     return line["key"], line["revision"]
 
 
-def _happened(line: Line, books: _Books) -> bool:
+def _happened(line: Line, books: _Books) -> list[Line]:
+    """The line as the log completes it, if the log has it. A read of a value before it was written
+    is left for the checker to find."""
     revision = books.at(line)
-    if revision is not None:
-        line |= {"revision": revision, "ret": books.seen.get(line["value"])}
-    return revision is not None
+    if revision is None:
+        return []
+    seen = books.seen.get(line["value"])
+    end = seen if seen is not None and seen >= line["call"] else None
+    return [line | {"revision": revision, "ret": end}]
 
 
 def _settle_deletes(unknown: list[Line], books: _Books) -> list[Line]:
