@@ -39,6 +39,7 @@ class Database:
         self.path = path
         try:
             _settle(path)
+            _look_at_header(path)
             self._open(cache_kib)
         except (sqlite3.Error, OSError) as error:
             raise fault_of(path, error) from error
@@ -96,6 +97,18 @@ class Database:
 def _header(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(100)
+
+
+def _look_at_header(path: Path) -> None:
+    """Before SQLite opens it. One that is not of our making would be opened, taken for a file that
+    could not be put into WAL mode, and be made whole from the WAL at close: nothing to inspect."""
+    versions = _header(path)[18:20] if path.exists() else b""
+    # None yet, a creation that was cut short (SQLite has a journal for it), one that was not, WAL.
+    if versions not in (b"", b"\0\0", b"\1\1", b"\2\2"):
+        raise Fault(
+            Ending.STORAGE_FAULT,
+            f"{path}: its header is damaged. Keep this data directory for inspection",
+        )
 
 
 def _settle(path: Path) -> None:
