@@ -12,7 +12,8 @@ from random import Random
 from tests.chaos.network import do
 
 _PAGE_BYTES = 4096
-DAMAGEABLE = ("log.db", "log.db-wal", "state.db", "state.db-wal", "witness")
+_WRITTEN_BYTES = 80  # of a witness's slot
+STORES = ("log.db", "state.db", "witness")
 
 
 class Disk:
@@ -46,9 +47,9 @@ class Disk:
         (self.place / "taken").unlink(missing_ok=True)
 
     # -- damaged ---------------------------------------------------------------------------------
-    def damage(self, rng: Random) -> str:
-        """Flip bits of a file, or lose a page of it; what was done, in words."""
-        files = [self.data / name for name in DAMAGEABLE]
+    def damage(self, store: str, rng: Random) -> str:
+        """Flip bits of one of a store's files, or lose a page of it; what was done, in words."""
+        files = [self.data / f"{store}{end}" for end in ("", "-wal")]
         path = rng.choice([file for file in files if file.exists() and file.stat().st_size])
         size = path.stat().st_size
         with path.open("r+b", buffering=0) as file:
@@ -58,7 +59,14 @@ class Disk:
                 return f"{path.name} lost its page at {page}"
             flips = rng.choice((1, 8, 64))
             for _ in range(flips):
-                place = rng.randrange(size)
-                [byte] = os.pread(file.fileno(), 1, place)
-                os.pwrite(file.fileno(), bytes((byte ^ 1 << rng.randrange(8),)), place)
+                self._flip(file.fileno(), size, rng)
         return f"{path.name} has {flips} flipped bits"
+
+    @staticmethod
+    def _flip(handle: int, size: int, rng: Random) -> None:
+        """Somewhere; in a small file, where something is written."""
+        place = rng.randrange(size)
+        if size <= 2 * _PAGE_BYTES:
+            place = place % _PAGE_BYTES % _WRITTEN_BYTES + place // _PAGE_BYTES * _PAGE_BYTES
+        [byte] = os.pread(handle, 1, place)
+        os.pwrite(handle, bytes((byte ^ 1 << rng.randrange(8),)), place)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from tests.chaos.disk import STORES
 from tests.chaos.lab import Lab
 from tests.chaos.load import Load, now_us
 
@@ -167,8 +168,8 @@ class Faults:
         return f"disk of {' '.join(victims)} full but {leave} bytes for {span:.1f} s{words}"
 
     async def _damage(self) -> str:
-        """A file of one node, at most two in a run (a majority of five stays sound); then others
-        are killed."""
+        """One store of a node, of at most two nodes in a run (a majority of five stays sound); in
+        between, sound nodes are killed."""
         lab, rng = self._lab, self._rng
         able = [n for n in sorted(lab.processes) if n in lab.damaged or len(lab.damaged) < 2]
         name = rng.choice(able) if able else ""
@@ -177,8 +178,9 @@ class Faults:
         running = rng.random() < 0.5
         if not running:
             lab.kill(name)
-        lab.damaged.add(name)
-        words = f"{name}, {'running' if running else 'killed'}: {lab.disks[name].damage(rng)}"
+        store = lab.damaged.setdefault(name, rng.choice(STORES))
+        done = lab.disks[name].damage(store, rng)
+        words = f"{name}, {'running' if running else 'killed'}: {done}"
         if not running:
             lab.start(name)
         await self._hold(1.0, 4.0)

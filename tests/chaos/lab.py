@@ -24,7 +24,7 @@ class Lab(Cluster):
         self.network = Network(self.names)
         self.hosts = self.network.addresses
         self.disks = {name: Disk(folder / "disks" / name, DISK_MIB) for name in self.names}
-        self.damaged: set[str] = set()
+        self.damaged: dict[str, str] = {}  # node → its store whose files were damaged
         self.out: dict[str, str] = {}
         self._found_dead: dict[str, int] = {}
         for number in range(1, CLIENTS + 1):  # a name each: the state tells whose write it was
