@@ -117,9 +117,9 @@ def test_a_file_that_is_no_database_is_a_fault(tmp_path: Path) -> None:
     assert caught.value.ending is Ending.STORAGE_FAULT
 
 
-@pytest.mark.parametrize("place", [18, 19])
+@pytest.mark.parametrize("version", [b"\0\0", b"\1\1", b"\0\2", b"\2\3"])
 def test_a_damaged_header_is_a_storage_fault_and_nothing_is_changed(
-    tmp_path: Path, place: int
+    tmp_path: Path, version: bytes
 ) -> None:
     """Found by real chaos: read as a disk that cannot be written, and repaired on the way out."""
     path = tmp_path / "log.db"
@@ -130,7 +130,7 @@ def test_a_damaged_header_is_a_storage_fault_and_nothing_is_changed(
     wal = path.with_name("log.db-wal").read_bytes()
     database.close(orderly=False)
     content = bytearray(path.read_bytes())
-    content[place] ^= 2
+    content[18:20] = version
     path.write_bytes(content)
     path.with_name("log.db-wal").write_bytes(wal)
     with pytest.raises(Fault, match="header") as caught:
