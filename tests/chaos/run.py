@@ -14,7 +14,7 @@ from random import Random
 from typing import NamedTuple
 
 from tests.chaos.faults import Faults
-from tests.chaos.lab import Lab
+from tests.chaos.lab import Lab, Unexpected
 from tests.chaos.load import Load
 from tests.chaos.verdict import Verdict, judge
 
@@ -55,7 +55,8 @@ def play(run: Run, folder: Path) -> Story:
             asyncio.run(_trouble(lab, load, rng, run, (told, rates)))
             verdict = judge(lab, load.history, load.refused)
         except Exception as failed:  # whatever it is, what is known of the run is kept
-            problems.append("".join(traceback.format_exception(failed)))
+            said = isinstance(failed, Unexpected)
+            problems.append(str(failed) if said else "".join(traceback.format_exception(failed)))
             verdict = Verdict([], load.history, 0, 0)
         problems += verdict.problems
         if problems:
