@@ -44,6 +44,7 @@ class Faults:
             await self._settle(which == "disk")
             await self._load.flows()
             self._tell(begun, rate, words)
+        await self._start_damaged_again()
 
     # -- time ------------------------------------------------------------------------------------
     def _left(self) -> float:
@@ -103,7 +104,8 @@ class Faults:
         return f"{' '.join(victims)} paused for {span:.1f} s"
 
     async def _partition(self) -> str:
-        style = self._rng.choice((self._isolate, self._one_way, self._bridge, self._ring))
+        styles = (*[self._isolate] * 3, self._one_way, self._bridge, self._ring)
+        style = self._rng.choice(styles)
         words = style(await self._victim())
         span = await self._hold(0.3, 6.0)
         self._lab.network.heal()
@@ -195,6 +197,14 @@ class Faults:
             await self._hold(1.0, 3.0)
             self._lab.account()
         return self._lab.out.get(name, "it runs")
+
+    async def _start_damaged_again(self) -> None:
+        """So that each has had to believe its files once more."""
+        again = [name for name in self._lab.damaged if name in self._lab.processes]
+        for name in again:
+            self._lab.kill(name)
+        self._lab.account()
+        self._lab.start(*again) if again else None
 
     async def _kill_sound(self) -> str:
         name = self._rng.choice([n for n in self._lab.names if n not in self._lab.damaged])

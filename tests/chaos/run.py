@@ -113,7 +113,8 @@ def tell(story: Story, took_s: float) -> None:
     print(f"{run.kind}, seed {run.seed}, {story.size} nodes, {run.seconds:g} s: {verdict}")
     for line in story.told:
         print(f"  {line}")
-    print(f"  {story.summary}; {took_s:.0f} s in all")
+    least = f"{len(story.rates)} faults, before each at least {min(story.rates, default=0)}/s"
+    print(f"  {least}; {story.summary}; {took_s:.0f} s in all")
     for problem in story.problems[:10]:
         print(f"  PROBLEM {problem}")
     sys.stdout.flush()

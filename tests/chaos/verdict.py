@@ -4,10 +4,14 @@ Owns: the comparison of replicas, and of what they hold with what clients were t
 sentences; none means that the run passed. Must never know which faults there were.
 """
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from dkv.errors import DkvError
+from dkv.history import Verdict as Order
+from dkv.history import check
+from dkv.history.operation import read_line
 from tests.chaos.lab import Lab
 from tests.chaos.settling import Line, read_log, replay, settle
 
@@ -68,4 +72,13 @@ def judge(lab: Lab, history: list[Line], refused: list[Line]) -> Verdict:
     if held != books.final:
         problems.append(f"the state of {sound[0]} is not what its log leads to")
     settled = settle(history, refused, books.versions)
-    return Verdict(problems + settled.problems, settled.history, settled.unknown, settled.happened)
+    problems += settled.problems + out_of_order(settled.history)
+    return Verdict(problems, settled.history, settled.unknown, settled.happened)
+
+
+def out_of_order(history: list[Line]) -> list[str]:
+    """What the checker says of it, unless it is linearizable. Giving up is no verdict."""
+    report = check([read_line(json.dumps(line)) for line in history])
+    if report.verdict is Order.LINEARIZABLE:
+        return []
+    return ["\n".join((f"the history is {report.verdict.name.lower()}", *report.lines()))]
