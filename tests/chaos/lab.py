@@ -21,6 +21,7 @@ class Lab(Cluster):
 
     def __init__(self, folder: Path, size: int) -> None:
         super().__init__(folder, size, options=["--keep-log"])
+        self.patience_s = 60.0  # the machine may have other work
         self.network = Network(self.names)
         self.hosts = self.network.addresses
         self.disks = {name: Disk(folder / "disks" / name, DISK_MIB) for name in self.names}

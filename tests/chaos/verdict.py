@@ -5,6 +5,7 @@ sentences; none means that the run passed. Must never know which faults there we
 """
 
 import json
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,10 @@ from dkv.errors import DkvError
 from dkv.history import Verdict as Order
 from dkv.history import check
 from dkv.history.operation import read_line
-from tests.chaos.lab import Lab
+from tests.chaos.lab import Lab, Unexpected
 from tests.chaos.settling import Line, read_log, replay, settle
 
-_PATIENCE_S = 60.0
+_TRY_S = 5.0
 
 Rows = list[tuple[bytes, bytes, int, int, int]]  # key, value, revision, created, version
 
@@ -29,27 +30,32 @@ class Verdict(NamedTuple):
 
 def rows_of(lab: Lab, name: str) -> Rows:
     """What a node itself holds, once it has served a linearizable read."""
-    with lab.client(name, timeout=_PATIENCE_S) as kv:
+    with lab.client(name, timeout=_TRY_S) as kv:
         kv.count(b"")
         items = kv.list("", level="serializable")
         return [(i.key, i.value or b"", i.key_revision, i.created, i.version) for i in items]
 
 
-def replicas(lab: Lab) -> tuple[dict[str, Rows], list[str]]:
-    """The state of every node that serves; a node that does not is a problem, unless its files
-    were damaged and it has said so in the end."""
-    found: dict[str, Rows] = {}
-    problems = []
-    for name in lab.sound:
+def patiently(lab: Lab, name: str) -> Rows | None:
+    """The same; None where the node has ended for a reason that its damaged files explain."""
+    give_up = time.monotonic() + lab.patience_s
+    while True:
+        lab.account()
+        if name in lab.out:
+            return None
         try:
-            found[name] = rows_of(lab, name)
+            return rows_of(lab, name)
         except DkvError as error:
-            lab.account()
-            if name not in lab.out:
-                problems.append(f"{name} does not serve when all is healed: {error}")
+            if time.monotonic() > give_up:
+                raise Unexpected(f"{name} does not serve when all is healed: {error}") from error
+
+
+def replicas(lab: Lab) -> tuple[dict[str, Rows], list[str]]:
+    """The state of every node that serves, which is every node that is not out."""
+    rows = {name: patiently(lab, name) for name in lab.sound}
+    found = {name: held for name, held in rows.items() if held is not None}
     first = next(iter(found.values()), None)
-    problems += [f"{name} holds another state" for name, rows in found.items() if rows != first]
-    return found, problems
+    return found, [f"{n} holds another state" for n, held in found.items() if held != first]
 
 
 def judge(lab: Lab, history: list[Line], refused: list[Line]) -> Verdict:

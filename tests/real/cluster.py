@@ -74,6 +74,7 @@ class Cluster:
         self.clients = dict(zip(self.names, ports[size:], strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.options = list(options)
+        self.patience_s = PATIENCE_S
         if secure:
             self.authority = make_certificates(folder / "certs", self.names)
 
@@ -144,7 +145,7 @@ class Cluster:
 
     def wait(self, name: str) -> int:
         """Until it has ended by itself; its exit code."""
-        code = self.processes[name].wait(PATIENCE_S)
+        code = self.processes[name].wait(self.patience_s)
         del self.processes[name]
         return code
 
@@ -176,11 +177,11 @@ class Cluster:
 
     def client(self, *names: str, who: str = "admin", **options: Any) -> Client:
         """To these nodes (all); `names` given, to them alone."""
-        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        options = {"pin": bool(names), "timeout": self.patience_s, **options}
         return Client(self.endpoints(*names), **{**self.client_options(who), **options})
 
     def async_client(self, *names: str, who: str = "admin", **options: Any) -> AsyncClient:
-        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        options = {"pin": bool(names), "timeout": self.patience_s, **options}
         return AsyncClient(self.endpoints(*names), **{**self.client_options(who), **options})
 
     # -- what one waits for ----------------------------------------------------------------------
@@ -192,7 +193,7 @@ class Cluster:
 
     def leader(self) -> str:
         """As a majority of the running nodes sees it."""
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while time.monotonic() < give_up:
             for name in self.processes:
                 with suppress(DkvError), self.client(name, timeout=1.0) as kv:
@@ -200,7 +201,7 @@ class Cluster:
                     leader = str(kv.members()["leader"])
                     if leader in self.processes:
                         return leader
-        raise AssertionError(f"no leader within {PATIENCE_S:.0f} s")
+        raise AssertionError(f"no leader within {self.patience_s:.0f} s")
 
     def _pairs(self, ports: dict[str, int]) -> str:
         return ",".join(f"{name}={self.hosts[name]}:{port}" for name, port in ports.items())
