@@ -23,8 +23,9 @@ test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images an
 
 RUNS ?= 5
 SECONDS ?= 30
-chaos: $(DEV)  ## Harm real processes: RUNS=5 SECONDS=30 SEED=… (root, ip, iptables).
-	@$(BIN)/python -m tests.chaos --runs $(RUNS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+chaos: $(DEV)  ## Harm real processes: RUNS=5 SECONDS=30 SEED=… KIND=… (needs root).
+	@$(BIN)/python -m tests.chaos --runs $(RUNS) --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(KIND),--kind $(KIND))
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .

@@ -26,6 +26,6 @@ def _enclosure() -> None:
 @pytest.mark.parametrize("number", range(RUNS))
 def test_nothing_acknowledged_is_lost_or_out_of_order(number: int) -> None:
     """What it says names the seed and, after a failure, the folder with all that is known."""
-    kind = KINDS[number % len(KINDS)]
+    seed = FIRST + number
     folder = Path(tempfile.mkdtemp(prefix="dkv-chaos-"))
-    assert run_enclosed(kind, FIRST + number, SECONDS, folder) == 0
+    assert run_enclosed(KINDS[seed % len(KINDS)], seed, SECONDS, folder) == 0
