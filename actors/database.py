@@ -42,7 +42,7 @@ class Database:
             _settle(path)
             _look_at_header(path)
             self._open(cache_kib)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: of its message
             raise fault_of(path, error) from error
         sync_folder(path.parent)
 
@@ -135,7 +135,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def fault_of(path: Path, error: sqlite3.Error | OSError) -> Fault:
+def fault_of(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> Fault:
     """Any SQLite error inside a keeper ends the node: the transaction is gone, and an fsync that
     failed once must not be tried again (the kernel has dropped the pages)."""
     text = str(error)

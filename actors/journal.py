@@ -47,7 +47,7 @@ class SqliteJournal:
         if not tables:
             return None
         row = self._db.execute("SELECT state, chk FROM hard").fetchone()
-        if row is None or _hard_check(row[0]) != row[1]:
+        if row is None or not isinstance(row[0], bytes) or _hard_check(row[0]) != row[1]:
             raise Fault(
                 Ending.STORAGE_FAULT,
                 f"{self._db.path}: the hard state (term and vote) is damaged or missing; this disk "

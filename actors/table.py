@@ -17,7 +17,7 @@ import msgpack
 from actors.database import PAGE_BYTES, Database, fault_of
 from dkv.errors import Ending, Fault
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, index_check, row_check, row_id
+from dkv.kv.version import Version, index_check, is_sound, row_check, row_id
 from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, SUB_MAX
 
 FORMAT = 1
@@ -75,7 +75,7 @@ class SqliteTable:
 
     def _read_meta(self) -> Meta:
         row = self._db.execute("SELECT state, chk FROM meta").fetchone()
-        if row is None or crc32(row[0]) != row[1]:
+        if row is None or not isinstance(row[0], bytes) or crc32(row[0]) != row[1]:
             raise self._damaged("its meta row")
         state_format, *fields = msgpack.unpackb(row[0], use_list=False)
         if state_format != FORMAT:
@@ -93,7 +93,8 @@ class SqliteTable:
     def sessions(self) -> Iterable[tuple[int, bytes]]:
         found = self._db.execute("SELECT id, state, chk FROM sessions ORDER BY id").fetchall()
         for number, state, check in found:
-            if crc32(state, number & 0xFFFFFFFF) != check:
+            types = isinstance(number, int) and isinstance(state, bytes)
+            if not types or crc32(state, number & 0xFFFFFFFF) != check:
                 raise self._damaged(f"session {number}")
         return [(number, state) for number, state, _check in found]
 
@@ -117,7 +118,7 @@ class SqliteTable:
         number, key, value, created, version, lease, author, tick, wall, check = row
         revision, sub = divmod(number, SUB_MAX)
         found = Version(revision, sub, key, value, created, version, lease, author, tick, wall)
-        if row_check(found) != check:
+        if not is_sound(found, check):
             raise self._damaged(f"version {number}")
         return found
 
@@ -134,8 +135,16 @@ class SqliteTable:
     def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
         through = row_id(revision, SUB_MAX - 1)
         if end:
-            return self._db.execute(_KEYS, (start, end, through, count)).fetchall()
-        return self._db.execute(_KEYS_TO_THE_END, (start, through, count)).fetchall()
+            return self._places(self._db.execute(_KEYS, (start, end, through, count)).fetchall())
+        found = self._db.execute(_KEYS_TO_THE_END, (start, through, count)).fetchall()
+        return self._places(found)
+
+    def _places(self, rows: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        """Rows of the index, of the types that they must have."""
+        for key, row in rows:
+            if not isinstance(key, bytes) or not isinstance(row, int):
+                raise self._damaged(f"the index at {row!r}")
+        return rows
 
     # -- commits ---------------------------------------------------------------------------------
     def commit(
@@ -176,11 +185,12 @@ class SqliteTable:
         return found
 
     def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
-        return self._db.execute(
+        found = self._db.execute(
             "SELECT key, id FROM versions INDEXED BY by_key WHERE (key, id) > (?, ?)"
             " ORDER BY key, id LIMIT ?",
             (*after, count),
         ).fetchall()
+        return self._places(found)
 
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:
