@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help run test test-long check certs format clean
+.PHONY: help run test test-long chaos check certs format clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,12 @@ test: $(DEV)  ## Run every test that takes no longer than 15 minutes together.
 
 test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images and kills.
 	@sh tests/run.sh long
+
+RUNS ?= 5
+SECONDS ?= 30
+chaos: $(DEV)  ## Harm real processes: RUNS=5 SECONDS=30 SEED=… KIND=… (needs root).
+	@$(BIN)/python -m tests.chaos --runs $(RUNS) --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(KIND),--kind $(KIND))
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .

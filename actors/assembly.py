@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     verify: Verifier | None = None
     probe: str = ""
     facts: dict[str, Any] = {}
+    keep_log: bool = False
 
 
 class Actors(NamedTuple):
@@ -92,7 +93,9 @@ def _assemble(
     )
     start = found.start
     counters = [Counters() for _ in range(4)]
-    consensus = Consensus(start, boot, charter, plan.timing, plan.roster, rng, counters[0])
+    consensus = Consensus(
+        start, boot, charter, plan.timing, plan.roster, rng, counters[0], keep_log=plan.keep_log
+    )
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
     )

@@ -44,9 +44,11 @@ class Consensus:
         roster: Roster,
         rng: Random,
         counters: Counters,
+        *,
+        keep_log: bool = False,
     ) -> None:
         self.counters = counters
-        self._raft = Raft(start, boot, timing, rng, counters)
+        self._raft = Raft(start, boot, timing, rng, counters, keep_log=keep_log)
         self._office = PostOffice(self._raft, charter)
         self._roster = roster
         self._begun = False

@@ -18,6 +18,7 @@ from pathlib import Path
 from dkv.errors import Ending, Fault
 
 PAGE_BYTES = 4096
+_WAL_HEADER_BYTES = 32
 
 _PRAGMAS: tuple[tuple[str, str, object], ...] = (
     ("locking_mode", "EXCLUSIVE", "exclusive"),  # first: no file of shared memory is made
@@ -39,6 +40,7 @@ class Database:
         self.path = path
         try:
             _settle(path)
+            _look_at_header(path)
             self._open(cache_kib)
         except (sqlite3.Error, OSError) as error:
             raise fault_of(path, error) from error
@@ -99,6 +101,20 @@ class Database:
 def _header(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(100)
+
+
+def _look_at_header(path: Path) -> None:
+    """Before SQLite opens it. Where there is a WAL, SQLite needs no header in the file: it would be
+    taken for a file that could not be put into WAL mode, and be made whole from the WAL at close,
+    so that nothing is left to inspect."""
+    wal = path.with_name(path.name + "-wal")
+    has_wal = wal.exists() and wal.stat().st_size > _WAL_HEADER_BYTES
+    unfinished = () if has_wal else (b"", b"\0\0", b"\1\1")  # a creation, perhaps cut short
+    if path.exists() and _header(path)[18:20] not in (b"\2\2", *unfinished):
+        raise Fault(
+            Ending.STORAGE_FAULT,
+            f"{path}: its header is damaged. Keep this data directory for inspection",
+        )
 
 
 def _settle(path: Path) -> None:

@@ -136,6 +136,7 @@ class Node:
             self._credentials.verify if secure else None,
             self._stranger.public.decode(),
             {"pid": os.getpid(), "secure": secure, "ends": self._ends},
+            settings.keep_log,
         )
         folder = self._directory
         return assemble(

@@ -36,17 +36,21 @@ Keys = Callable[[], KeyPair | None]  # the present ones: they can be renewed whi
 
 
 def _harden(socket: "zmq.Socket[bytes]", frame_bytes_max: int) -> None:
-    """What every socket that touches TCP has."""
+    """What every socket that touches TCP has.
+
+    No heartbeats of ZeroMQ: libzmq aborts the process (`!_io_error`; 4.3.5 and before) when a
+    connection ends while its pipe is full and the timer of its heartbeats comes round. A node that
+    was paused finds its ports so. The kernel looks after dead connections: what is not taken within
+    3 s ends one that is used, keep-alives one that is not.
+    """
     for option, value in (
         (zmq.LINGER, 0),
         (zmq.MAXMSGSIZE, frame_bytes_max),
         (zmq.HANDSHAKE_IVL, 3_000),
-        (zmq.HEARTBEAT_IVL, 1_000),
-        (zmq.HEARTBEAT_TIMEOUT, 3_000),
-        (zmq.HEARTBEAT_TTL, 3_000),
+        (zmq.TCP_MAXRT, 3_000),
         (zmq.TCP_KEEPALIVE, 1),
-        (zmq.TCP_KEEPALIVE_IDLE, 30),
-        (zmq.TCP_KEEPALIVE_INTVL, 10),
+        (zmq.TCP_KEEPALIVE_IDLE, 3),
+        (zmq.TCP_KEEPALIVE_INTVL, 1),
         (zmq.TCP_KEEPALIVE_CNT, 3),
     ):
         socket.set(option, value)

@@ -138,8 +138,16 @@ class SqliteTable:
     def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
         through = row_id(revision, SUB_MAX - 1)
         if end:
-            return self._db.execute(_KEYS, (start, end, through, count)).fetchall()
-        return self._db.execute(_KEYS_TO_THE_END, (start, through, count)).fetchall()
+            return self._places(self._db.execute(_KEYS, (start, end, through, count)).fetchall())
+        found = self._db.execute(_KEYS_TO_THE_END, (start, through, count)).fetchall()
+        return self._places(found)
+
+    def _places(self, rows: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
+        """Rows of the index, of the types that they must have."""
+        for key, row in rows:
+            if not isinstance(key, bytes) or not isinstance(row, int):
+                raise self._damaged(f"the index at {row!r}")
+        return rows
 
     # -- commits ---------------------------------------------------------------------------------
     def commit(
@@ -180,11 +188,12 @@ class SqliteTable:
         return found
 
     def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
-        return self._db.execute(
+        found = self._db.execute(
             "SELECT key, id FROM versions INDEXED BY by_key WHERE (key, id) > (?, ?)"
             " ORDER BY key, id LIMIT ?",
             (*after, count),
         ).fetchall()
+        return self._places(found)
 
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:

@@ -119,6 +119,11 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="A leader without a majority for so long gives up.",
 )
+@click.option(
+    "--keep-log",
+    is_flag=True,
+    help="Never cut the log's head: this node's log.db keeps every change from now on.",
+)
 @_limits
 @click.option(
     "--log-level",
@@ -175,6 +180,7 @@ def _settings(given: dict[str, Any]) -> Settings:
             election_us_max=2 * given["election_timeout_ms"] * MS,
             step_down_us=given["step_down_timeout_ms"] * MS,
         ),
+        given["keep_log"],
     )
 
 

@@ -25,7 +25,8 @@ class Files(NamedTuple):
 
 class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
-    `advertised`: name → client address, for clients that ask. `files` None: without security."""
+    `advertised`: name → client address, for clients that ask. `files` None: without security.
+    `keep_log`: never forget the log's head."""
 
     name: str
     data_dir: Path
@@ -38,6 +39,7 @@ class Settings(NamedTuple):
     files: Files | None
     limits: ClusterLimits
     timing: Timing
+    keep_log: bool = False
 
 
 def check_settings(settings: Settings) -> None:

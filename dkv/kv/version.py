@@ -5,7 +5,7 @@ those of one command share it, ordered by `sub`. Versions never change once writ
 """
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from dkv.limits import SUB_MAX
@@ -29,6 +29,9 @@ class Version(NamedTuple):
     wall: int
 
 
+_TYPES: tuple[Any, ...] = (int, int, bytes, (bytes, type(None)), int, int, int, str, int, int)
+
+
 def row_id(revision: int, sub: int) -> int:
     """Versions in the order they were written, as one integer."""
     return revision * SUB_MAX + sub
@@ -45,12 +48,9 @@ def row_check(v: Version) -> int:
 
 
 def is_sound(v: Version, check: int) -> bool:
-    """Whether a row fits its check. A flipped bit may also have made a number NULL, or a text a
-    blob: SQLite hands out whatever type the row says."""
-    try:
-        return row_check(v) == check
-    except (TypeError, AttributeError, struct.error):
-        return False
+    """Whether a row as found has its check. SQLite's columns have no types: in a damaged row a
+    number may be a text, or nothing."""
+    return all(map(isinstance, v, _TYPES)) and row_check(v) == check
 
 
 def index_check(key: bytes, row: int) -> int:

@@ -54,7 +54,14 @@ class Start(NamedTuple):
 
 class Raft:
     def __init__(
-        self, start: Start, boot: int, timing: Timing, rng: Random, counters: Counters
+        self,
+        start: Start,
+        boot: int,
+        timing: Timing,
+        rng: Random,
+        counters: Counters,
+        *,
+        keep_log: bool = False,
     ) -> None:
         self.name, self.disk, self.boot = start.name, start.disk, boot
         self.joining = start.joining
@@ -83,6 +90,7 @@ class Raft:
         self._window_bytes = 0
         self._fetching = 0  # first index asked of the log for the machine
         self._cut = start.base.index
+        self._keep_log = keep_log
         self._led = Led(0, "", False, ())
         self.role: Role
 
@@ -207,6 +215,8 @@ class Raft:
     # -- the log's head --------------------------------------------------------------------------
     def cut_head(self) -> None:
         """What every member's disk and this node's state.db have, the log may forget."""
+        if self._keep_log:
+            return
         through = min(self.durable, self.everyone_has) - LOG_TAIL_ENTRIES
         through = min(through, self.handed)
         if through - self._cut >= CUT_ENTRIES_MIN:

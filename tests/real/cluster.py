@@ -68,11 +68,13 @@ class Cluster:
     ) -> None:
         self.folder, self.secure = folder, secure
         self.names = [f"n{i + 1}" for i in range(size)]
+        self.hosts = dict.fromkeys(self.names, "127.0.0.1")
         ports = free_ports(2 * size)
         self.peers = dict(zip(self.names, ports[:size], strict=True))
         self.clients = dict(zip(self.names, ports[size:], strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.options = list(options)
+        self.patience_s = PATIENCE_S
         if secure:
             self.authority = make_certificates(folder / "certs", self.names)
 
@@ -93,11 +95,11 @@ class Cluster:
         certs = self.folder / "certs"
         options = {
             "name": name,
-            "data-dir": str(self.folder / name),
-            "listen-peer-address": f"127.0.0.1:{self.peers[name]}",
-            "listen-client-address": f"127.0.0.1:{self.clients[name]}",
-            "initial-cluster": _pairs(self.peers),
-            "advertise-nodes": _pairs(self.clients),
+            "data-dir": str(self.data_dir(name)),
+            "listen-peer-address": f"{self.hosts[name]}:{self.peers[name]}",
+            "listen-client-address": f"{self.hosts[name]}:{self.clients[name]}",
+            "initial-cluster": self._pairs(self.peers),
+            "advertise-nodes": self._pairs(self.clients),
         }
         if self.secure:
             options |= {
@@ -112,11 +114,18 @@ class Cluster:
         insecure = [] if self.secure else ["--insecure"]
         return [*(f"--{k}={v}" for k, v in options.items()), *insecure, *self.options]
 
+    def data_dir(self, name: str) -> Path:
+        return self.folder / name
+
+    def launcher(self, name: str) -> list[str]:
+        """The command that a node's flags are given to."""
+        return [sys.executable, "-m", "cli.server"]
+
     def start(self, *names: str, **changes: str) -> None:
         for name in names or self.names:
             with self.lines_file(name).open("ab") as lines:
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "cli.server", *self.flags(name, **changes)],
+                    [*self.launcher(name), *self.flags(name, **changes)],
                     stdin=subprocess.DEVNULL,
                     stdout=lines,
                     stderr=lines,
@@ -136,7 +145,7 @@ class Cluster:
 
     def wait(self, name: str) -> int:
         """Until it has ended by itself; its exit code."""
-        code = self.processes[name].wait(PATIENCE_S)
+        code = self.processes[name].wait(self.patience_s)
         del self.processes[name]
         return code
 
@@ -164,15 +173,15 @@ class Cluster:
         return {"cert": cert, "key": key, "cacert": trust}
 
     def endpoints(self, *names: str) -> list[str]:
-        return [f"127.0.0.1:{self.clients[name]}" for name in names or self.names]
+        return [f"{self.hosts[name]}:{self.clients[name]}" for name in names or self.names]
 
     def client(self, *names: str, who: str = "admin", **options: Any) -> Client:
         """To these nodes (all); `names` given, to them alone."""
-        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        options = {"pin": bool(names), "timeout": self.patience_s, **options}
         return Client(self.endpoints(*names), **{**self.client_options(who), **options})
 
     def async_client(self, *names: str, who: str = "admin", **options: Any) -> AsyncClient:
-        options = {"pin": bool(names), "timeout": PATIENCE_S, **options}
+        options = {"pin": bool(names), "timeout": self.patience_s, **options}
         return AsyncClient(self.endpoints(*names), **{**self.client_options(who), **options})
 
     # -- what one waits for ----------------------------------------------------------------------
@@ -184,7 +193,7 @@ class Cluster:
 
     def leader(self) -> str:
         """As a majority of the running nodes sees it."""
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while time.monotonic() < give_up:
             for name in self.processes:
                 with suppress(DkvError), self.client(name, timeout=1.0) as kv:
@@ -192,8 +201,7 @@ class Cluster:
                     leader = str(kv.members()["leader"])
                     if leader in self.processes:
                         return leader
-        raise AssertionError(f"no leader within {PATIENCE_S:.0f} s")
+        raise AssertionError(f"no leader within {self.patience_s:.0f} s")
 
-
-def _pairs(ports: dict[str, int]) -> str:
-    return ",".join(f"{name}=127.0.0.1:{port}" for name, port in ports.items())
+    def _pairs(self, ports: dict[str, int]) -> str:
+        return ",".join(f"{name}={self.hosts[name]}:{port}" for name, port in ports.items())

@@ -54,10 +54,17 @@ def start_of(*terms: int, term: int = 0, commit: int = 1, formed: bool = True) -
 class Desk:
     """n1's Raft, and what it has posted."""
 
-    def __init__(self, *terms: int, term: int = 0, commit: int = 1, formed: bool = True) -> None:
+    def __init__(
+        self,
+        *terms: int,
+        term: int = 0,
+        commit: int = 1,
+        formed: bool = True,
+        keep_log: bool = False,
+    ) -> None:
         start = start_of(*terms, term=term, commit=commit, formed=formed)
         self.counters = Counters()
-        self.raft = Raft(start, 101, Timing(), Random(1), self.counters)
+        self.raft = Raft(start, 101, Timing(), Random(1), self.counters, keep_log=keep_log)
         self.raft.peers = {"n2": N2, "n3": N3}  # heard of, as the post office keeps them
         table.begin(self.raft)
         self.end()

@@ -128,3 +128,25 @@ def test_a_schema_that_is_no_text_any_more_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="schema is damaged") as caught:
         Database(path, 1_024)
     assert caught.value.ending is Ending.STORAGE_FAULT
+
+
+@pytest.mark.parametrize("version", [b"\0\0", b"\1\1", b"\0\2", b"\2\3"])
+def test_a_damaged_header_is_a_storage_fault_and_nothing_is_changed(
+    tmp_path: Path, version: bytes
+) -> None:
+    """Found by real chaos: read as a disk that cannot be written, and repaired on the way out."""
+    path = tmp_path / "log.db"
+    database = Database(path, 1_024)
+    database.execute("CREATE TABLE t (x)")
+    database.checkpoint()
+    database.execute("INSERT INTO t VALUES (1)")
+    wal = path.with_name("log.db-wal").read_bytes()
+    database.close(orderly=False)
+    content = bytearray(path.read_bytes())
+    content[18:20] = version
+    path.write_bytes(content)
+    path.with_name("log.db-wal").write_bytes(wal)
+    with pytest.raises(Fault, match="header") as caught:
+        Database(path, 1_024)
+    assert caught.value.ending is Ending.STORAGE_FAULT
+    assert path.read_bytes() == content
