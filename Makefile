@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help run test test-long check certs format clean
+FROM ?= 1
+SEEDS ?= 300
+
+.PHONY: help run test test-long sim check certs format clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +23,9 @@ test: $(DEV)  ## Run every test that takes no longer than 15 minutes together.
 
 test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images and kills.
 	@sh tests/run.sh long
+
+sim: $(DEV)  ## Play SEEDS simulated clusters, from seed FROM on, on all cores.
+	@nice $(BIN)/python -m tests.sim --seeds $(SEEDS) --from $(FROM)
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .
