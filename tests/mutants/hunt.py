@@ -1,0 +1,23 @@
+"""One seed of one mutant: is it found, and by what?
+
+Owns: what counts as found. Must never know how many seeds are tried.
+"""
+
+from tests.mutants import Mutant, living
+from tests.mutants.storm import Storm
+from tests.scripts.steps import replay
+
+
+def hunt(mutant: Mutant, seed: int) -> str | None:
+    """The words with which the simulator objects to the mutant; None where it does not."""
+    with living(mutant):
+        return objection(mutant, seed)
+
+
+def objection(mutant: Mutant, seed: int) -> str | None:
+    """The same seed and profile on the code as it is here and now."""
+    try:
+        replay(Storm(mutant.profile, seed).story())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return None
