@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help run test test-long check certs format clean
+.PHONY: help run test test-long mutants check certs format clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ test: $(DEV)  ## Run every test that takes no longer than 15 minutes together.
 
 test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images and kills.
 	@sh tests/run.sh long
+
+mutants: $(DEV)  ## Put seeded bugs into the tests' world, one by one, and look for each (long).
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .

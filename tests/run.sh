@@ -8,7 +8,7 @@ status=0 total=0
 if [ "${1:-}" = long ]; then
     export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
 fi
-for suite in unit scenarios crash real; do
+for suite in unit scripts scenarios mutants crash real; do
     began=$(date +%s)
     echo "== $suite"
     "$python" -m pytest "tests/$suite" -rs || status=1

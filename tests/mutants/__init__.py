@@ -93,6 +93,5 @@ def _places(edit: Edit, before: Any) -> list[Callable[[Any], None]]:
     places: list[Callable[[Any], None]] = [
         lambda what, owner=owner: setattr(owner, edit.name, what) for owner in owners
     ]
-    for pair in [pair for pair, handler in HANDLERS.items() if handler is before]:
-        places.append(lambda what, pair=pair: HANDLERS.__setitem__(pair, what))
-    return places
+    pairs = [pair for pair, handler in HANDLERS.items() if handler is before]
+    return places + [lambda what, pair=pair: HANDLERS.__setitem__(pair, what) for pair in pairs]

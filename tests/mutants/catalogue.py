@@ -1,4 +1,6 @@
-"""The mutants. Owns: the list; a new feature that keeps a promise adds the bugs that would break it.
+"""The mutants.
+
+Owns: the list. A new feature that keeps a promise adds the bugs that would break it.
 Must never know how they are found.
 """
 
@@ -9,7 +11,7 @@ from tests.mutants import Edit, Mutant
 from tests.mutants import profiles as to
 
 CATALOGUE = (
-    # -- promises and the disk ---------------------------------------------------------------------
+    # -- promises and the disk -------------------------------------------------------------------
     Mutant(
         "ack_before_fsync",
         "The log posts what is sealed in a Write before its transaction is durable (§5, thesis "
@@ -53,9 +55,7 @@ CATALOGUE = (
                 candidate,
                 "ask_for_votes",
                 "    sealed = [(peer, request) for peer in raft.others]\n",
-                "    sealed = []\n"
-                "    for peer in raft.others:\n"
-                "        raft.post(peer, request)\n",
+                "    sealed = []\n    for peer in raft.others:\n        raft.post(peer, request)\n",
             ),
         ),
     ),
@@ -154,7 +154,7 @@ CATALOGUE = (
             ),
         ),
     ),
-    # -- elections ---------------------------------------------------------------------------------
+    # -- elections -------------------------------------------------------------------------------
     Mutant(
         "two_votes_a_term",
         "A follower votes for whoever asks, whomever it has chosen in this term (§5.2).",
@@ -165,7 +165,14 @@ CATALOGUE = (
         "vote_for_a_shorter_log",
         "A vote goes to a candidate whose log lacks what this one may have acknowledged (§5.4.1).",
         to.WIDE,
-        (Edit(follower, "is_as_new", "(last_term, last_index) >=", "True or (last_term, last_index) >="),),
+        (
+            Edit(
+                follower,
+                "is_as_new",
+                "(last_term, last_index) >=",
+                "True or (last_term, last_index) >=",
+            ),
+        ),
     ),
     Mutant(
         "disk_id_ignored",
@@ -176,12 +183,17 @@ CATALOGUE = (
             Edit(post.PostOffice, "_is_member", "if not config.is_formed", "if True"),
             Edit(post.PostOffice, "_may_read", "if config.opened_index and", "if False and"),
             Edit(core.Raft, "peer", "disk in (0, heard.disk)", "heard.disk"),
-            Edit(progress.Progress, "acknowledged", "    assert self.disk in (UNKNOWN, disk), (self.name, self.disk, disk)\n", ""),
+            Edit(
+                progress.Progress,
+                "acknowledged",
+                "    assert self.disk in (UNKNOWN, disk), (self.name, self.disk, disk)\n",
+                "",
+            ),
         ),
     ),
     Mutant(
         "first_election_by_majority",
-        "A majority of the names founds the cluster: with an emptied disk, another founds it again.",
+        "A majority of the names founds the cluster: an emptied disk helps to found another.",
         to.FOUNDING,
         (
             Edit(
@@ -192,7 +204,7 @@ CATALOGUE = (
             ),
         ),
     ),
-    # -- the log and its copies --------------------------------------------------------------------
+    # -- the log and its copies ------------------------------------------------------------------
     Mutant(
         "stale_append_truncates",
         "An Append that is old, repeated or shorter than the log cuts off what follows (§5.3).",
@@ -220,10 +232,10 @@ CATALOGUE = (
         "(§5.3). Seen with a leader that probes further back than dkv's does, which is its right.",
         to.SMALL,
         (
-            Edit(leader, "take_mismatch", "letter.prev_index - 1) + 1", "letter.prev_index - 1) - 3"),
             Edit(
-                follower, "take_append", "min(letter.commit, role.verified)", "letter.commit"
+                leader, "take_mismatch", "letter.prev_index - 1) + 1", "letter.prev_index - 1) - 3"
             ),
+            Edit(follower, "take_append", "min(letter.commit, role.verified)", "letter.commit"),
         ),
     ),
     Mutant(
@@ -237,7 +249,7 @@ CATALOGUE = (
     ),
     Mutant(
         "old_acknowledgements_count",
-        "An acknowledgement of an older term counts in this one: the entries may be others' by now.",
+        "An acknowledgement of an older term counts in this one: those entries may be gone.",
         to.RETURNS,
         (
             Edit(
@@ -255,7 +267,7 @@ CATALOGUE = (
         to.LATE,
         (Edit(progress.Progress, "acknowledged", "max(self.match, index)", "index"),),
     ),
-    # -- reads -------------------------------------------------------------------------------------
+    # -- reads -----------------------------------------------------------------------------------
     Mutant(
         "read_before_own_commit",
         "A new leader answers reads before an entry of its own term is committed (thesis 6.4).",
@@ -270,8 +282,8 @@ CATALOGUE = (
             Edit(
                 leader,
                 "read",
-                "    lead.reads.waiting.append((None if peer == raft.me else peer, letter.batch))\n",
-                "    asker = None if peer == raft.me else peer\n"
+                "lead.reads.waiting.append((None if peer == raft.me else peer, letter.batch))\n",
+                "asker = None if peer == raft.me else peer\n"
                 "    raft.post(asker or Local.GATEWAY, ReadAt(letter.batch, raft.commit))\n",
             ),
         ),
@@ -304,7 +316,7 @@ CATALOGUE = (
             ),
         ),
     ),
-    # -- clients -----------------------------------------------------------------------------------
+    # -- clients ---------------------------------------------------------------------------------
     Mutant(
         "answers_not_durable",
         "What sessions remember is not committed with the state: a retry after a restart executes "

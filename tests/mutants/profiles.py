@@ -15,18 +15,28 @@ SMALL = Profile(
 ONCE = (10_000, 10_000)  # one story, told by its own clock
 FIGURE_8 = Profile(
     ("figure_8",),
+    first="n1",
     sizes=(5,),
     seconds=4,
     settings="append_bytes=100",
     reads=0.0,
     gap_ms=ONCE,
     requests_a_second=30,
-    delays=("100us 5ms",),
+    delays=("5ms 20ms",),
     loss=0.0,
 )
-RETURNS = Profile(("return",), sizes=(5,), seconds=5, gap_ms=ONCE, requests_a_second=30, loss=0.0)
+RETURNS = Profile(
+    ("return",), first="n1", sizes=(5,), seconds=5, gap_ms=ONCE, requests_a_second=30, loss=0.0
+)
 SLUMBER = Profile(
-    ("slumber",), sizes=(5,), seconds=4, gap_ms=ONCE, settings="steady", loss=0.0, delays=("30us 300us",)
+    ("slumber",),
+    first="n1",
+    sizes=(5,),
+    seconds=4,
+    gap_ms=ONCE,
+    settings="steady",
+    loss=0.0,
+    delays=("30us 300us",),
 )
 READS = Profile(("sleepy_leader", "island"), reads=0.6)
 LATE = Profile(("hold", "cut", "crash", "pause"), reads=0.3)

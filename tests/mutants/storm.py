@@ -1,8 +1,8 @@
 """Storms: a story of misfortune and load from a seed and a profile, which says what it leans to.
 
 Owns: how often and how long; every draw comes from one `Random`. A profile leans towards an area,
-as a swarm does: the fewer kinds of fault a seed mixes, the deeper it gets into each. Must never know
-what a fault does to a world (`tests.scripts.verbs`), nor which bug it is to find.
+as a swarm does: the fewer kinds of fault a seed mixes, the deeper it gets into each. Must never
+know what a fault does to a world (`tests.scripts.verbs`), nor which bug it is to find.
 """
 
 from random import Random
@@ -24,6 +24,7 @@ class Profile(NamedTuple):
     reads: float = 0.4
     settings: str = ""
     slow_syncs: bool = False
+    first: str = "all"  # who may lead at the beginning
     founding: bool = False  # misfortune begins before the cluster has formed
     delays: tuple[str, ...] = ("30us 300us", "100us 5ms", "1ms 40ms")
     loss: float = 0.05
@@ -61,6 +62,7 @@ class Storm:
     def _opening(self) -> tuple[str, ...]:
         profile, dice = self.profile, self.dice
         opening = [f"world {len(self.names)} nodes seed={self.seed} {profile.settings}".strip()]
+        opening.append(f"candidates {profile.first}")
         opening += [] if profile.founding else ["start", "until serving"]
         opening.append(f"delay {dice.choice(profile.delays)}")
         opening.append(f"loss {dice.uniform(0, profile.loss):.3f}")
@@ -218,21 +220,22 @@ class Storm:
     def _figure_8(self) -> None:
         """The paper's figure: n1 leads, n5 in between, n1 again, n5 at last; times are drawn."""
         draw = self.dice.randint
-        self._at(0, "candidates n1", "campaign n1")
         self._at(300, "drop Append from n1 to n3,n4,n5")
         self._at(300 + draw(20, 150), "crash n1", "candidates n5", "let all", "drop Append from n5")
         self._at(1_100, "campaign n5")
         self._at(1_100 + draw(40, 150), "crash n5", "start n1", "candidates n1", "let all")
         self._at(1_300, "drop Append from n1 to n4,n5")
-        self._at(1_900, "campaign n1")
-        self._at(1_900 + draw(10, 120), "crash n1", "start n5", "candidates n5", "let all")
+        self._at(1_900, "campaign n1")  # it learns the term,
+        self._at(1_950, "campaign n1")  # and asks in the next
+        falls = 1_950 + draw(40, 160)
+        self._at(falls, "crash n1", "cut n1", "start n5", "candidates n5", "let all")
+        self._at(falls + 100, "heal")
         self._at(2_700, "campaign n5")
         self._at(3_300, "start n1")
 
     def _return(self) -> None:
         """n1 leads, is deposed and leads again; acknowledgements of its first term come then."""
         draw = self.dice.randint
-        self._at(0, "candidates n1", "campaign n1")
         self._at(300, "hold Appended from n2 to n1", "drop Append from n1 to n3,n4,n5")
         self._at(300 + draw(50, 300), "cut n1 n2", "candidates n3 n4 n5")
         self._at(2_000, "let all", "heal", "candidates n1")
@@ -245,7 +248,7 @@ class Storm:
         """n1's round is acknowledged, and it falls asleep before it hears so. n2, cut off with it
         and slow of clock, asks it for reads long after the others have gone on."""
         draw = self.dice.randint
-        self._at(0, "candidates n1", "campaign n1", "clock n2 0.25")
+        self._at(0, "clock n2 0.25")
         self._at(700, "hold HeartbeatAcked from n3,n4,n5 to n1")
         asleep = 700 + draw(50, 250)
         self._at(asleep, "pause n1", "cut n1 n2", "candidates n3 n4 n5")

@@ -67,7 +67,7 @@ def _names(stage: Stage, words: list[str]) -> list[str]:
     return names
 
 
-# -- nodes -----------------------------------------------------------------------------------------
+# -- nodes ---------------------------------------------------------------------------------------
 def look(stage: Stage, name: str) -> dict[str, Any]:
     """Everything that can be said of a node."""
     node = stage.world.nodes[name]
@@ -124,7 +124,7 @@ def _holds(found: Any, expected: list[str], before: Any) -> bool:
     return compare(found, int(word) if isinstance(found, int) else word)
 
 
-# -- letters ---------------------------------------------------------------------------------------
+# -- letters -------------------------------------------------------------------------------------
 def rule_of(stage: Stage, words: list[str], *, holds: bool = True) -> Rule:
     """`KIND,KIND from A,B to C`; each part may be left out."""
     named: dict[str, list[str]] = {"": [], "from": [], "to": []}
@@ -163,7 +163,7 @@ def _is(which: str, letter: Any) -> bool:
     return True
 
 
-# -- clients -----------------------------------------------------------------------------------------
+# -- clients -------------------------------------------------------------------------------------
 def _answer(stage: Stage, name: str, expected: str) -> str | None:
     reply = stage.world.replies.get(stage.asked[name].request_id)
     if reply is None:
@@ -180,7 +180,7 @@ def _answer(stage: Stage, name: str, expected: str) -> str | None:
     return None if wanted <= set(said) else f"was answered {', '.join(said)}"
 
 
-# -- replicas ------------------------------------------------------------------------------------------
+# -- replicas ------------------------------------------------------------------------------------
 def _equal(stage: Stage, names: list[str]) -> str | None:
     found = {}
     for name in names:

@@ -11,23 +11,21 @@ from actors.assembly import FORMAT
 from actors.keeping import Hard, Testimony
 from dkv.entries import NO_CHECK, Batch, Entry, Kind, follow, genesis, pack_batch
 from dkv.ids import draw_id
+from dkv.kv.state import Command, pack_command_of
 from dkv.raft.configuration import pack_members
 from dkv.requests import pack_command
 from tests.stores import SimDisk
 from tests.world import World
-from dkv.kv.state import Command, pack_command_of
 
 
-def prepare(world: World, logs: dict[str, list[int]], term: int) -> None:
-    """Put these logs on the nodes' disks; `term` is the last one that everybody has seen."""
+def prepare(world: World, logs: dict[str, list[int]], seen: dict[str, int]) -> None:
+    """Put these logs on the nodes' disks; `seen` are the last terms that they know of."""
     disks = {name: draw_id(world.rng) for name in world.names}
     for name in world.names:
-        world.nodes[name].disk = _disk(world, name, disks, logs.get(name, []), term)
+        world.nodes[name].disk = _disk(world, name, disks, logs.get(name, []), seen.get(name, 0))
 
 
-def _disk(
-    world: World, name: str, disks: dict[str, int], terms: list[int], term: int
-) -> SimDisk:
+def _disk(world: World, name: str, disks: dict[str, int], terms: list[int], term: int) -> SimDisk:
     plan = world.nodes[name].plan
     first = genesis(plan.founding, plan.limits)
     entries = [first]

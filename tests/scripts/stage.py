@@ -153,7 +153,11 @@ class Stage:
     # -- letters inside a node -------------------------------------------------------------------
     def _reaches(self, name: str, actor: Local, letter: Any) -> bool:
         held = self.stuck.get((name, actor))
-        if held is None or self._letting or (actor is Local.CONSENSUS and type(letter) is not Saved):
+        if (
+            held is None
+            or self._letting
+            or (actor is Local.CONSENSUS and type(letter) is not Saved)
+        ):
             return True
         held.append(letter)
         return False
@@ -192,7 +196,7 @@ class Stage:
         self.world.run_until(lambda: holds() or self.world.now_us >= end_us, 2 * within_us)
         return holds()
 
-    # -- nodes, as facts name them -----------------------------------------------------------------
+    # -- nodes, as facts name them ---------------------------------------------------------------
     def name_of_disk(self, disk: int) -> str:
         if not disk:
             return "nobody"

@@ -1,4 +1,4 @@
-"""A world's story as data: how it begins, and timed steps. It can be played, and printed as a script.
+"""A world's story as data: how it begins, and timed steps. It plays, and prints itself as a script.
 
 Owns: the one format in which any generator of misfortune records what it did; a step's words are
 those of a script's command, so that a failing seed prints itself. Must never know who made a story.

@@ -27,7 +27,7 @@ class Player:
     def __init__(self) -> None:
         self.stage: Stage = None  # type: ignore[assignment]  # a script begins with `world`
         self._logs: dict[str, list[int]] = {}
-        self._term = 0
+        self._terms: dict[str, int] = {}
         self._put_back: list[Callable[[], None]] = []
 
     def play(self, command: str) -> None:
@@ -41,7 +41,7 @@ class Player:
         method(*words)
 
     def close(self) -> None:
-        for put_back in self._put_back:
+        for put_back in reversed(self._put_back):
             put_back()
 
     def _roles(self) -> dict[str, str]:
@@ -79,9 +79,10 @@ class Player:
     def log(self, name: str, *terms: str) -> None:
         self._logs[name] = [int(t) for t in terms]
 
-    def term(self, number: str) -> None:
-        """The last term that everybody with a prepared log has seen."""
-        self._term = int(number)
+    def term(self, number: str, *names: str) -> None:
+        """The last term that nodes with a prepared log have seen: all of them, or these."""
+        for name in names or self._world.names:
+            self._terms[name] = int(number)
 
     def loss(self, share: str) -> None:
         self._world.loss = float(share)
@@ -106,7 +107,7 @@ class Player:
         self._world.run(microseconds(time))
 
     def until(self, *words: str) -> None:
-        """`until n1: leader` with any fact; `until serving n1 n2`; `... within 300ms` at the end."""
+        """`until n1: leader` or any fact; `until serving n1 n2`; at the end `within 300ms`."""
         within_us = WITHIN_US
         if "within" in words:
             within_us, words = microseconds(words[-1]), words[:-2]
@@ -125,7 +126,7 @@ class Player:
     # -- nodes -----------------------------------------------------------------------------------
     def start(self, *names: str) -> None:
         if self._logs:
-            prepare(self._world, self._logs, self._term)
+            prepare(self._world, self._logs, self._terms)
             self._logs = {}
         for name in names or self._world.names:
             node = self._world.nodes[name]
