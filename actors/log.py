@@ -218,16 +218,26 @@ class Log:
     @staticmethod
     def _verify(entry: Entry, index: int, before: bytes) -> None:
         if entry.index != index or not is_sound(entry, before):
-            raise Fault(
-                Ending.STORAGE_FAULT,
-                f"entry {index} of the log is damaged: this disk must not be trusted any more",
-            )
+            raise _damaged(index)
+
+    def _sound_row(self, index: int) -> Entry:
+        """One entry, verified against the check before it."""
+        base = self._hard.base
+        checks = [base.check] if index == base.index + 1 else []
+        rows = [*self._journal.rows(index - 1 + len(checks), index)]
+        checks += [entry.check for entry in rows]
+        if len(checks) != 2:
+            raise _damaged(index)
+        self._verify(rows[-1], index, checks[0])
+        return rows[-1]
 
     def _cut(self, through: int) -> Trimmed:
-        """Forget the head. What it said of the configuration moves into the hard state."""
-        entry = next(self._journal.rows(through, through))
+        """Forget the head. What it said of the configuration moves into the hard state, with a sum
+        of its own: so it is verified here, for the last time."""
+        entry = self._sound_row(through)
         hard = self._hard
-        for past in self._journal.configurations(through):
+        for found in self._journal.configurations(through):
+            past = self._sound_row(found.index)
             known = configuration.Configuration(
                 (), hard.formed_index, hard.formed, hard.opened_index
             )
@@ -239,6 +249,8 @@ class Log:
                 opened_index=now.opened_index,
                 members=members,
             )
+        if not hard.formed_index:  # a head is cut behind what every member has
+            raise _damaged(through, "and with it the first configuration")
         self._hard = hard._replace(base=position_of(entry), base_tick=entry.tick)
         self._journal.cut(through)
         self._journal.keep(self._hard)
@@ -269,3 +281,11 @@ class Log:
         self._witness.write(testimony)
         self._journal.close()
         self._witness.close()
+
+
+def _damaged(index: int, words: str = "") -> Fault:
+    return Fault(
+        Ending.STORAGE_FAULT,
+        f"entry {index} of the log is damaged{words and ', '}{words}: this disk must not be "
+        "trusted any more",
+    )

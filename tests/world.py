@@ -14,6 +14,7 @@ while a log is syncing, and a crash in between loses what was not synced.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from random import Random
@@ -23,17 +24,20 @@ import msgpack
 
 from actors.assembly import Actors, Plan, assemble
 from dkv.address import Client, Instant, Local, Member
-from dkv.codec import decode, encode, seal, unseal
+from dkv.codec import TAGS, decode, encode, seal, unseal
 from dkv.errors import DkvError, Fault, Misconfigured
 from dkv.ids import Founding
 from dkv.limits import MS, SECOND, ClusterLimits, Timing
-from dkv.messages import Apply, FromClient, FromPeer, Roster, Say, Stop, Stopped
+from dkv.messages import Apply, FromClient, FromPeer, Relay, Roster, Say, Stop, Stopped, Write
 from dkv.raft.leader import Leader
 from dkv.requests import PROTOCOL, pack_command
 from tests.invariants import Invariants
+from tests.network import Network
 from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryTable, MemoryWitness, SimDisk
 
 ACTORS = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
+_PARTS = {Local.LOG: "log", Local.MACHINE: "state"}  # what a keeper's turn writes to
+_RELAY = TAGS[Relay]
 
 
 def everything(*_: Any) -> bool:
@@ -80,7 +84,8 @@ class Node:
         self.stopped: set[str] = set()
         self.paused = False
         self.said: list[Say] = []
-        self.clock_rate = 1.0
+        self.clock_rate = 1.0  # see World.set_clock_rate
+        self.clock_offset_us = 0
         self.wall_offset_ms = 0
         self.sync_us = (200, 3_000)
 
@@ -101,7 +106,7 @@ class Node:
         return isinstance(role, Leader)
 
 
-class World:
+class World(Network):
     def __init__(
         self,
         seed: int,
@@ -111,10 +116,7 @@ class World:
         timing: Timing | None = None,
         token: str = "",
     ) -> None:
-        self.seed = seed
-        self.rng = Random(seed)
-        self.now_us = 1_000_000
-        self.names = tuple(names)
+        super().__init__(seed, names)
         self.limits = limits or ClusterLimits()
         self.timing = timing or Timing()
         roster = Roster(tuple((n, f"{n}:2380", b"", f"{n}:3000") for n in self.names))
@@ -123,33 +125,19 @@ class World:
             name: Node(Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}"))
             for name in self.names
         }
-        self.events: list[tuple[int, int, Callable[[], None]]] = []
-        self._count = 0
-        self.blocked: set[tuple[str, str]] = set()
-        self.loss = 0.0
-        self.duplication = 0.0
-        self.delay_us = (30, 300)
         self.replies: dict[bytes, Reply] = {}
         self.listed: dict[tuple[bytes, int], Reply] = {}  # of a list of requests, by position
+        self.waiters: dict[bytes, Callable[[Reply], None]] = {}  # called at a reply, once
         self._asked = 0
-        self.invariants = Invariants(seed)
+        self.counters: Counter[str] = Counter()  # of consensus, of lives that are over
+        self.endings: Counter[str] = Counter()  # why nodes ended or did not start
+        self.invariants = Invariants(seed, self.nodes)
         self._trace = blake2b(digest_size=16)
         self.letter_filter: Callable[[str, Local, Any], bool] = everything  # node, actor, letter
         self.peer_filter: Callable[[str, str, Any], bool] = everything  # sender, receiver, letter
         self.held: list[tuple[str, str, bytes]] = []  # what the peers' filter stopped
 
-    # -- events ----------------------------------------------------------------------------------
-    def at(self, when_us: int, do: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self.events, (max(when_us, self.now_us), self._count, do))
-
-    def run(self, for_us: int) -> None:
-        end = self.now_us + for_us
-        while self.events and self.events[0][0] <= end:
-            self.now_us, _count, do = heapq.heappop(self.events)
-            do()
-        self.now_us = end
-
+    # -- time ------------------------------------------------------------------------------------
     def run_until(self, holds: Callable[[], bool], within_us: int = 20 * SECOND) -> None:
         """Run until `holds`; a failure names the seed."""
         end = self.now_us + within_us
@@ -193,7 +181,7 @@ class World:
                 Random(self.rng.getrandbits(64)),
             )
         except (Fault, Misconfigured) as fault:
-            node.ended = fault
+            self._end(name, fault)
             return
         except Crash:
             self.crash(name)
@@ -203,14 +191,23 @@ class World:
         node.woken = dict.fromkeys(ACTORS)
         for which in ACTORS:
             self._wake(node, which, self.now_us)
+        self.flush()
 
     def crash(self, name: str) -> None:
         """kill -9 and power cut in one: unsynced writes are gone, and so is every letter inside."""
         node = self.nodes[name]
+        if node.actors is not None:
+            self.counters.update(node.actors.consensus.counters.facts())
         node.life += 1
         node.actors = None
         node.paused = False
-        node.disk.lose_unsynced()
+        node.disk.lose_unsynced(self.rng)
+
+    def _end(self, name: str, fault: DkvError) -> None:
+        """The node ends itself, for a reason that has a name."""
+        self.crash(name)
+        self.nodes[name].ended = fault
+        self.endings[getattr(fault, "ending").name.lower()] += 1  # noqa: B009
 
     def restart(self, name: str) -> None:
         self.crash(name)
@@ -222,7 +219,7 @@ class World:
 
     def new_era(self) -> None:
         """All disks were emptied on purpose: what comes is another history."""
-        self.invariants = Invariants(self.seed)
+        self.invariants = Invariants(self.seed, self.nodes)
 
     def pause(self, name: str) -> None:
         self.nodes[name].paused = self.nodes[name].actors is not None
@@ -230,6 +227,8 @@ class World:
     def resume(self, name: str) -> None:
         node = self.nodes[name]
         node.paused = False
+        if node.actors is None:
+            return
         for which in ACTORS:
             self._wake(node, which, self.now_us)
 
@@ -244,8 +243,10 @@ class World:
     def deliver(self, name: str, which: Local, letter: Any) -> None:
         node = self.nodes[name]
         if node.actors is not None and self.letter_filter(name, which, letter):
-            if isinstance(letter, Apply):
-                self.invariants.applies(name, node.disk, letter.entries)
+            if which is Local.MACHINE and isinstance(letter, Apply):
+                self.invariants.applies(node, letter.entries)
+            elif which is Local.LOG and isinstance(letter, Write):
+                self.invariants.writes(node, letter)
             node.boxes[which].append(letter)
             self._wake(node, which, self.now_us + self.rng.randint(5, 60))
 
@@ -269,13 +270,13 @@ class World:
             return
         actor = node.actor(which)
         batch, node.boxes[which] = node.boxes[which], []
-        life = node.life
         syncs = len(node.disk.fuse.steps)
+        if which in _PARTS:
+            node.disk.begin_turn(_PARTS[which])
         try:
             outbox = actor.handle(batch, self.instant(node))
         except Fault as fault:
-            self.crash(node.plan.name)
-            node.ended = fault
+            self._end(node.plan.name, fault)
             return
         except Crash:
             self.crash(node.plan.name)
@@ -284,45 +285,77 @@ class World:
         if which is Local.LOG and len(node.disk.fuse.steps) > syncs:
             took = self.rng.randint(*node.sync_us)
         node.busy_until[which] = self.now_us + took
-        if node.leads:
-            self.invariants.leads(node.plan.name, node.raft.term)
-        self.at(self.now_us + took, lambda: node.life == life and self._post(node, outbox))  # type: ignore[arg-type,func-returns-value]
+        self.invariants.turned(node, which)
+        self._post_after(node, which, took, outbox)
         if actor.deadline is not None:
             self._wake(node, which, self._virtual(node, actor.deadline))
         if node.boxes[which]:
             self._wake(node, which, node.busy_until[which])
 
+    def _post_after(self, node: Node, which: Local, took_us: int, outbox: Any) -> None:
+        life, part = node.life, _PARTS.get(which)
+
+        def post() -> None:
+            if node.life == life:
+                if part:
+                    node.disk.end_turn(part)
+                    self.invariants.synced(node, part)
+                self._post(node, outbox)
+
+        if outbox or part:
+            self.after(took_us, post)
+
     def instant(self, node: Node) -> Instant:
-        us = int(self.now_us * node.clock_rate)
+        us = int(self.now_us * node.clock_rate) + node.clock_offset_us
         return Instant(us, 1_700_000_000_000 + self.now_us // MS + node.wall_offset_ms)
 
     def _virtual(self, node: Node, deadline_us: int) -> int:
-        return max(int(deadline_us / node.clock_rate) + 1, self.now_us + 1)
+        passed_us = deadline_us - node.clock_offset_us
+        return max(int(passed_us / node.clock_rate) + 1, self.now_us + 1)
+
+    def set_clock_rate(self, name: str, rate: float) -> None:
+        """From here on; no time is skipped."""
+        node = self.nodes[name]
+        before = self.instant(node).us
+        node.clock_rate = rate
+        node.clock_offset_us = before - int(self.now_us * rate)
+        if node.actors is not None:
+            for which in ACTORS:
+                self._wake(node, which, self.now_us)
 
     def _post(self, node: Node, outbox: Any) -> None:
         for to, letter in outbox:
-            self._note(node, to, letter)
             match to:
+                case Member():
+                    self._note(node, to.name, letter)
+                    self._send(node, to.name, letter)
+                case Client():
+                    self._note(node, "client", letter.frames[-1])
+                    self._reply(letter)
                 case Local.SHELL:
                     if isinstance(letter, Say):
                         node.said.append(letter)
                 case Local.NODE:
                     assert isinstance(letter, Stopped)
                     node.stopped.add(letter.actor)
-                case Local():
-                    self.deliver(node.plan.name, to, decode(encode([letter]))[0])
-                case Member():
-                    self._send(node.plan.name, to.name, letter)
-                case Client():
-                    request_id, reply = letter.frames[1], Reply(msgpack.unpackb(letter.frames[2]))
-                    self.replies[request_id] = reply
-                    if "position" in reply.body:
-                        self.listed[request_id, reply.body["position"]] = reply
+                case _:
+                    said = encode([letter])
+                    self._note(node, to.value, said)
+                    self.deliver(node.plan.name, to, decode(said)[0])
 
-    def _note(self, node: Node, to: Any, letter: Any) -> None:
+    def _reply(self, letter: Any) -> None:
+        request_id, reply = letter.frames[1], Reply(msgpack.unpackb(letter.frames[2]))
+        waiter = self.waiters.pop(request_id, None)
+        if waiter is not None:
+            waiter(reply)
+            return
+        self.replies[request_id] = reply
+        if "position" in reply.body:
+            self.listed[request_id, reply.body["position"]] = reply
+
+    def _note(self, node: Node, to: str, said: bytes) -> None:
         """The trace: everything that anybody says, and when. One seed, one trace."""
-        said = letter if isinstance(letter, bytes) else encode([letter])
-        self._trace.update(b"%d %s %s;" % (self.now_us, node.plan.name.encode(), repr(to).encode()))
+        self._trace.update(f"{self.now_us} {node.plan.name} {to};".encode())
         self._trace.update(said)
 
     @property
@@ -330,46 +363,38 @@ class World:
         return self._trace.hexdigest()
 
     # -- the network -----------------------------------------------------------------------------
-    def _send(self, sender: str, receiver: str, frame: bytes) -> None:
-        self.invariants.says(sender, self.nodes[sender].disk, frame)
+    def hears(self, name: str) -> bool:
+        return self.nodes[name].actors is not None
+
+    def receive(self, sender: str, receiver: str, frame: bytes) -> None:
+        self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+
+    def _send(self, node: Node, receiver: str, frame: bytes) -> None:
+        """A frame of a peer's own making is trusted here, and read without its checks."""
+        sender = node.plan.name
+        outer = msgpack.unpackb(frame, use_list=False)
+        self.invariants.says(node, outer)
         if sender == receiver:
-            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+            self.receive(sender, receiver, frame)
             return
-        envelope, letters = unseal(frame)
-        stopped = [x for x in letters if not self.peer_filter(sender, receiver, x)]
-        if stopped:
-            self.held.append((sender, receiver, seal(envelope, stopped)))
-            letters = [x for x in letters if x not in stopped]
-            frame = seal(envelope, letters)
-        if letters:
-            self._travel(sender, receiver, frame)
-
-    def _travel(self, sender: str, receiver: str, frame: bytes) -> None:
-        copies = 1 + (self.rng.random() < self.duplication)
-        for _ in range(copies):
-            if self.rng.random() >= self.loss:
-                arrives = self.now_us + self.rng.randint(*self.delay_us)
-                self.at(arrives, lambda: self._arrive(sender, receiver, frame))
-
-    def _arrive(self, sender: str, receiver: str, frame: bytes) -> None:
-        if (sender, receiver) not in self.blocked:
-            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
-
-    def cut(self, *names: str) -> None:
-        """Nothing passes between these nodes and the others, in either direction."""
-        for a in names:
-            for b in self.names:
-                if b not in names:
-                    self.blocked |= {(a, b), (b, a)}
-
-    def heal(self) -> None:
-        self.blocked.clear()
+        if self.peer_filter is not everything:
+            envelope, letters = unseal(frame)
+            stopped = [x for x in letters if not self.peer_filter(sender, receiver, x)]
+            if stopped:
+                self.held.append((sender, receiver, seal(envelope, stopped)))
+                letters = [x for x in letters if x not in stopped]
+                frame = seal(envelope, letters)
+            if not letters:
+                return
+        # TCP and CURVE count what a connection carries, so nothing comes twice. What Raft must bear
+        # all the same is doubled; a relayed command is the one thing that would be executed twice.
+        self.travel(sender, receiver, frame, once=any(x[0] == _RELAY for x in outer[2]))
 
     def release(self) -> None:
         """What the peers' filter has stopped arrives after all, even where a cut came between."""
         self.peer_filter = everything
         for sender, receiver, frame in self.held:
-            self.deliver(receiver, Local.CONSENSUS, FromPeer(sender, frame))
+            self.receive(sender, receiver, frame)
         self.held.clear()
 
     # -- clients ---------------------------------------------------------------------------------

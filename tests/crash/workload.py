@@ -156,7 +156,7 @@ class Life:
     def cut(self) -> Cut | None:
         """The head may go as far as state.db holds it."""
         through = self.durable - self.rng.randint(0, 20)
-        if through <= self.base.index:
+        if through <= max(self.base.index, 1):  # the first configuration goes with it
             return None
         place = through - self.base.index
         self.base = position_of(self.tail[place - 1])

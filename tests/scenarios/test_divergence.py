@@ -20,6 +20,7 @@ def test_a_replica_that_applied_differently_stops_and_the_others_go_on(victim: s
     leader = world.serve()
     name = leader if victim == "the leader" else next(n for n in world.names if n != leader)
     others = [n for n in world.names if n != name]
+    world.invariants.distrusted.add(name)
     state = world.nodes[name].state
     state.limits = LIMITS._replace(value_bytes_max=10)  # it answers `invalid` where others put
     world.run(SECOND)
@@ -55,6 +56,7 @@ def test_replicas_that_agree_are_compared_and_go_on() -> None:
 def test_without_a_majority_for_any_sum_it_is_counted_and_nobody_is_blamed() -> None:
     world = World(seed=3, limits=LIMITS)
     leader = world.serve()
+    world.invariants.distrusted.update(world.names)
     for number, name in enumerate(world.names):
         world.nodes[name].state.written += number
     write(world, leader, 40)

@@ -47,6 +47,7 @@ def scene(seed: int) -> Scene:
 def refused_with(found: Scene, disk: SimDisk) -> str:
     """Start the victim on this disk: it refuses, and again; the others go on."""
     world, victim = found.world, found.victim
+    world.invariants.distrusted.add(victim)
     world.nodes[victim].disk = disk
     words = ""
     for _ in range(2):
@@ -146,6 +147,7 @@ def test_a_volume_rolled_back_acknowledges_and_votes_for_nothing_before_it_is_fo
     leader = world.leader() or ""
     third = next(n for n in world.names if n not in (leader, victim))
     world.cut(third)
+    world.invariants.distrusted.add(victim)
     world.nodes[victim].disk = found.earlier
     world.start(victim)
     world.run_until(lambda: world.nodes[victim].ended is not None, 3 * SECOND)

@@ -1,0 +1,110 @@
+"""One contract for the real stores and those of the simulated world, with crashes in it.
+
+What the simulator proves of the actors holds for a node only if the stores in memory behave as
+SQLite and the witness's file do. More than 100,000 random steps, everything that can be seen
+compared after each. A failure prints its seed and the fewest steps that still differ:
+
+    DKV_SEED=71 pytest tests/contract
+"""
+
+import os
+
+import pytest
+
+from actors.journal import SqliteJournal
+from actors.keeping import Hard
+from actors.table import SqliteTable
+from dkv.kv.version import Version
+from tests.contract.log import LogPair
+from tests.contract.play import Make, differs
+from tests.contract.state import StatePair
+from tests.stores import MemoryJournal, MemoryTable
+
+LENGTH = 100
+SEEDS = 520 * (20 if os.environ.get("DKV_LONG") else 1)  # of each pair
+SHARES = 4  # so that a failure is seen before the end
+
+
+def seeds(share: int) -> range:
+    if "DKV_SEED" in os.environ:
+        one = int(os.environ["DKV_SEED"])
+        return range(one, one + (share == 0))
+    return range(share + 1, SEEDS + 1, SHARES)
+
+
+def first_difference(make: Make, weights: dict[str, int], found: range) -> str:
+    return next((words for seed in found if (words := differs(make, seed, weights, LENGTH))), "")
+
+
+def test_the_steps_are_enough() -> None:
+    assert 2 * SEEDS * LENGTH >= 100_000
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_journal_and_witness_in_memory_are_as_the_real_ones(share: int) -> None:
+    assert first_difference(LogPair, LogPair.weights, seeds(share)) == ""
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_the_table_in_memory_is_as_the_real_one(share: int) -> None:
+    assert first_difference(StatePair, StatePair.weights, seeds(share)) == ""
+
+
+# -- it finds what differs -------------------------------------------------------------------------
+class _LaterJournal(MemoryJournal):
+    """A vote is kept only with the next but one."""
+
+    def keep(self, hard: Hard) -> None:
+        super().keep(hard._replace(vote=self.disk.hard.vote if self.disk.hard else 0))
+
+
+class _LooseJournal(MemoryJournal):
+    """What is not committed survives."""
+
+    def cut(self, through: int) -> None:
+        super().cut(through)
+        self.disk.undo.clear()
+
+
+class _EarlyJournal(SqliteJournal):
+    """A commit that is not one."""
+
+    def commit(self) -> None:
+        pass
+
+
+class _LooseTable(MemoryTable):
+    def _add(self, version: Version) -> None:
+        super()._add(version)
+        if version.value == b"":
+            self.disk.undo_table.clear()
+
+
+class _HastyTable(SqliteTable):
+    """Something is committed that was only added."""
+
+    def add(self, version: Version) -> int:
+        check = super().add(version)
+        if version.value is None:
+            self._db.execute("COMMIT")
+            self._begin()
+        return check
+
+
+@pytest.mark.parametrize(
+    ("make", "weights"),
+    [
+        (lambda place: LogPair(place, memory=_LaterJournal), LogPair.weights),
+        (lambda place: LogPair(place, memory=_LooseJournal), LogPair.weights),
+        (lambda place: LogPair(place, real=_EarlyJournal), LogPair.weights),
+        (lambda place: StatePair(place, memory=_LooseTable), StatePair.weights),
+        (lambda place: StatePair(place, real=_HastyTable), StatePair.weights),
+    ],
+    ids=["later vote", "loose cut", "no commit", "loose add", "hasty commit"],
+)
+def test_a_difference_on_either_side_is_found_and_shrunk(
+    make: Make, weights: dict[str, int]
+) -> None:
+    words = first_difference(make, weights, range(1, 30))
+    assert "DKV_SEED=" in words
+    assert 1 <= words.count("Step(") <= 12, words
