@@ -147,10 +147,7 @@ CATALOGUE = (
                 machine.Machine,
                 "handle",
                 "        raise self._state.store.fault(error) from error\n",
-                "        disk = self._state.store.disk\n"
-                "        for step in reversed(disk.undo_table):\n            step()\n"
-                "        disk.undo_table.clear()\n"
-                "        return []\n",
+                "        self._state.store.disk.forget_table()\n        return []\n",
             ),
         ),
     ),
@@ -267,6 +264,21 @@ CATALOGUE = (
         to.LATE,
         (Edit(progress.Progress, "acknowledged", "max(self.match, index)", "index"),),
     ),
+    Mutant(
+        "leader_counts_itself_early",
+        "A leader counts its own entries before its own disk has them (thesis 10.2.1).",
+        to.CRASHES,
+        (
+            Edit(
+                leader,
+                "write_unwritten",
+                "        last = raft.tail.last\n",
+                "        last = raft.tail.last\n"
+                "        if lead.progress[raft.name].acknowledged(raft.disk, last.index):\n"
+                "            _count(raft, lead)\n",
+            ),
+        ),
+    ),
     # -- reads -----------------------------------------------------------------------------------
     Mutant(
         "read_before_own_commit",
@@ -315,6 +327,12 @@ CATALOGUE = (
                 "lead.round",
             ),
         ),
+    ),
+    Mutant(
+        "read_before_applied",
+        "A read is answered before the state has come to the index that was confirmed for it.",
+        to.LATE,
+        (Edit(machine.Machine, "_answer", "lookup.index > self._state.applied", "False"),),
     ),
     # -- clients ---------------------------------------------------------------------------------
     Mutant(

@@ -134,4 +134,4 @@ def _in_time(stage: Stage) -> Iterator[str]:
             newest = max(newest, revision)
         elif revision < newest or (wrote and revision == newest):
             what = "a write" if wrote else "a read"
-            yield f"{what} asked at {when} us is of revision {revision}, after an answer of {newest}"
+            yield f"{what} asked at {when} us is of {revision}, after an answer of {newest}"

@@ -65,31 +65,24 @@ class Answers(dict[bytes, Reply]):
 
 
 class WatchedWorld(World):
-    """A world whose every turn is watched for what must never go backwards in one life of a node,
-    and, of term and commit, in none."""
+    """A world in which, besides all invariants, what a leader knows of a member never shrinks."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.replies = Answers(self)
-        self._seen: dict[str, tuple[int, int]] = {}  # node -> (life, term)
         self._match: dict[tuple[str, int, str], int] = {}  # (leader, term, member) -> match
 
-    def _turn(self, node: Any, which: Local) -> None:
-        super()._turn(node, which)
-        if which is Local.CONSENSUS and node.actors is not None:
-            self._watch(node)
-
-    def _watch(self, node: Any) -> None:
-        raft, name = node.raft, node.plan.name
-        life, term = self._seen.get(name, (0, 0))
-        assert node.life != life or raft.term >= term, f"{name}: term fell to {raft.term}"
-        self._seen[name] = (node.life, raft.term)
+    def _turn(self, node: Any, desk: Any) -> None:
+        super()._turn(node, desk)
         if node.leads:
-            for member, progress in raft.role.progress.items():
-                place = (name, raft.term, member)
-                before = self._match.get(place, 0)
-                assert progress.match >= before, f"{name}: match of {member} fell from {before}"
-                self._match[place] = progress.match
+            self._watch(node.plan.name, node.raft)
+
+    def _watch(self, name: str, raft: Any) -> None:
+        for member, progress in raft.role.progress.items():
+            place = (name, raft.term, member)
+            before = self._match.get(place, 0)
+            assert progress.match >= before, f"{name}: match of {member} fell from {before}"
+            self._match[place] = progress.match
 
 
 class Stage:

@@ -271,6 +271,7 @@ class Player:
         if name in self.stage.damaged or 2 * len(harmed) >= len(self._world.names):
             return False
         self.stage.damaged.add(name)
+        self._world.invariants.distrusted.add(name)
         return True
 
     # -- the end ---------------------------------------------------------------------------------
