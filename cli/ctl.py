@@ -14,6 +14,7 @@ from click.shell_completion import get_completion_class
 
 from cli import cluster, importing, keys
 from cli.certs import certs
+from cli.checks import check
 from cli.contexts import (
     Context,
     all_contexts,
@@ -72,6 +73,7 @@ for command in (
     cluster.member,
     cluster.status,
     certs,
+    check,
 ):
     cli.add_command(command)
 cli.add_command(keys.put, "set")

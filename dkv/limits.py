@@ -53,6 +53,7 @@ TURN_BYTES_MAX = 4 * MIB  # that an actor takes from a source in a turn: heartbe
 MACHINE_WINDOW_BYTES = 16 * MIB  # handed to the state machine and not yet applied
 HEADS_MAX = 65_536  # keys whose newest revision the state machine remembers
 HEADS_BYTES_MAX = 8 * MIB
+SUMS_MAX = 4_096  # entries whose state's sum the state machine remembers
 TAIL_BYTES_MAX = 16 * MIB  # entries that consensus keeps in memory
 LOG_TAIL_ENTRIES = 1_000  # kept behind what everyone has, so that a short absence is cheap
 CUT_ENTRIES_MIN = 256  # the head of the log is cut in steps of at least this

@@ -170,6 +170,17 @@ TABLE: dict[str, Request] = {
             ),
         ),
         Request(
+            "hash",
+            "read",
+            Role.READER,
+            "The sum of everything ever written, as of an entry: replicas must have the same.",
+            (Field("index", int, "the entry; 0: the last one applied", INT_MAX, default=0),),
+            (
+                ("index", "int: the entry"),
+                ("hash", "str: 16 hexadecimal digits"),
+            ),
+        ),
+        Request(
             "members",
             "here",
             Role.READER,

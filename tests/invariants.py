@@ -12,8 +12,8 @@
     only forward          term, commit and applied of a life; term and applied of a disk
 
 Owns: what was seen so far. Must never know why something is said, nor how a world runs. A letter
-may be older than its node's term: the disk has then gone on, as if the network had been slow. A disk
-that was tampered with (`distrusted`) is asked nothing; what it says still counts.
+may be older than its node's term: the disk has then gone on, as if the network had been slow. A
+disk that was tampered with (`distrusted`) is asked nothing; what it says still counts.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -59,10 +59,15 @@ class Invariants:
             raise AssertionError(f"seed {self._seed}: {' '.join(map(str, words))}")
 
     def _never_back(self, what: tuple[Any, ...], value: int) -> None:
+        """`what` begins with a node's name."""
         before = self._forward.get(what, 0)
         if value != before:
             self._hold(value > before, *what, "went back from", before, "to", value)
             self._forward[what] = value
+
+    def forget(self, name: str) -> None:
+        """Its disk went back on purpose, to what is sound all the same."""
+        self._forward = {what: v for what, v in self._forward.items() if what[0] != name}
 
     # -- after a turn ----------------------------------------------------------------------------
     def turned(self, node: Any, which: Local) -> None:

@@ -69,6 +69,17 @@ class Reply(NamedTuple):
         return self.body["revision"]
 
 
+class Desk:
+    """Where an actor works: what waits there, until when it is busy, when it is woken next."""
+
+    def __init__(self, which: Local, actor: Any) -> None:
+        self.which, self.actor = which, actor
+        self.part = _PARTS.get(which)
+        self.box: list[Any] = []
+        self.busy_until = 0
+        self.woken: int | None = None
+
+
 class Node:
     """A node: its disk, and the actors that run on it, if they do."""
 
@@ -77,9 +88,7 @@ class Node:
         self.disk = SimDisk()
         self.life = 0  # grows at each start and crash: events of an earlier life are void
         self.actors: Actors | None = None
-        self.boxes: dict[Local, list[Any]] = {}
-        self.busy_until: dict[Local, int] = {}
-        self.woken: dict[Local, int | None] = {}
+        self.desks: dict[Local, Desk] = {}
         self.ended: DkvError | None = None
         self.stopped: set[str] = set()
         self.paused = False
@@ -88,9 +97,6 @@ class Node:
         self.clock_offset_us = 0
         self.wall_offset_ms = 0
         self.sync_us = (200, 3_000)
-
-    def actor(self, which: Local) -> Any:
-        return getattr(self.actors, which.value)
 
     @property
     def raft(self) -> Any:
@@ -130,7 +136,7 @@ class World(Network):
         self.waiters: dict[bytes, Callable[[Reply], None]] = {}  # called at a reply, once
         self._asked = 0
         self.counters: Counter[str] = Counter()  # of consensus, of lives that are over
-        self.endings: Counter[str] = Counter()  # why nodes ended or did not start
+        self.endings: list[tuple[str, str]] = []  # who ended or did not start, and why
         self.invariants = Invariants(seed, self.nodes)
         self._trace = blake2b(digest_size=16)
         self.letter_filter: Callable[[str, Local, Any], bool] = everything  # node, actor, letter
@@ -186,11 +192,8 @@ class World(Network):
         except Crash:
             self.crash(name)
             return
-        node.boxes = {which: [] for which in ACTORS}
-        node.busy_until = dict.fromkeys(ACTORS, 0)
-        node.woken = dict.fromkeys(ACTORS)
-        for which in ACTORS:
-            self._wake(node, which, self.now_us)
+        node.desks = {which: Desk(which, getattr(node.actors, which.value)) for which in ACTORS}
+        self._wake_all(node)
         self.flush()
 
     def crash(self, name: str) -> None:
@@ -200,14 +203,15 @@ class World(Network):
             self.counters.update(node.actors.consensus.counters.facts())
         node.life += 1
         node.actors = None
+        node.desks = {}
         node.paused = False
         node.disk.lose_unsynced(self.rng)
 
-    def _end(self, name: str, fault: DkvError) -> None:
+    def _end(self, name: str, fault: Fault | Misconfigured) -> None:
         """The node ends itself, for a reason that has a name."""
         self.crash(name)
         self.nodes[name].ended = fault
-        self.endings[getattr(fault, "ending").name.lower()] += 1  # noqa: B009
+        self.endings.append((name, fault.ending.name.lower()))
 
     def restart(self, name: str) -> None:
         self.crash(name)
@@ -227,10 +231,8 @@ class World(Network):
     def resume(self, name: str) -> None:
         node = self.nodes[name]
         node.paused = False
-        if node.actors is None:
-            return
-        for which in ACTORS:
-            self._wake(node, which, self.now_us)
+        if node.actors is not None:
+            self._wake_all(node)
 
     def stop(self, name: str) -> None:
         """An orderly stop, in the order in which a node's supervisor asks for it."""
@@ -247,53 +249,55 @@ class World(Network):
                 self.invariants.applies(node, letter.entries)
             elif which is Local.LOG and isinstance(letter, Write):
                 self.invariants.writes(node, letter)
-            node.boxes[which].append(letter)
-            self._wake(node, which, self.now_us + self.rng.randint(5, 60))
+            desk = node.desks[which]
+            desk.box.append(letter)
+            if desk.woken is None or desk.woken > self.now_us + 60:
+                self._wake(node, desk, self.now_us + self.between(5, 60))
 
-    def _wake(self, node: Node, which: Local, when_us: int) -> None:
-        when_us = max(when_us, node.busy_until[which])
-        planned = node.woken[which]
-        if planned is not None and planned <= when_us:
+    def _wake_all(self, node: Node) -> None:
+        for desk in node.desks.values():
+            self._wake(node, desk, self.now_us)
+
+    def _wake(self, node: Node, desk: Desk, when_us: int) -> None:
+        when_us = max(when_us, desk.busy_until)
+        if desk.woken is not None and desk.woken <= when_us:
             return
-        node.woken[which] = when_us
-        life = node.life
+        desk.woken = when_us
 
         def turn() -> None:
-            if node.life == life and node.woken[which] == when_us:
-                node.woken[which] = None
-                self._turn(node, which)
+            if desk.woken == when_us and node.desks.get(desk.which) is desk:
+                desk.woken = None
+                self._turn(node, desk)
 
         self.at(when_us, turn)
 
-    def _turn(self, node: Node, which: Local) -> None:
+    def _turn(self, node: Node, desk: Desk) -> None:
         if node.paused:
             return
-        actor = node.actor(which)
-        batch, node.boxes[which] = node.boxes[which], []
+        batch, desk.box = desk.box, []
         syncs = len(node.disk.fuse.steps)
-        if which in _PARTS:
-            node.disk.begin_turn(_PARTS[which])
+        if desk.part:
+            node.disk.begin_turn(desk.part)
         try:
-            outbox = actor.handle(batch, self.instant(node))
+            outbox = desk.actor.handle(batch, self.instant(node))
         except Fault as fault:
             self._end(node.plan.name, fault)
             return
         except Crash:
             self.crash(node.plan.name)
             return
-        took = self.rng.randint(10, 80)
-        if which is Local.LOG and len(node.disk.fuse.steps) > syncs:
-            took = self.rng.randint(*node.sync_us)
-        node.busy_until[which] = self.now_us + took
-        self.invariants.turned(node, which)
-        self._post_after(node, which, took, outbox)
-        if actor.deadline is not None:
-            self._wake(node, which, self._virtual(node, actor.deadline))
-        if node.boxes[which]:
-            self._wake(node, which, node.busy_until[which])
+        took = self.between(10, 80)
+        if desk.which is Local.LOG and len(node.disk.fuse.steps) > syncs:
+            took = self.between(*node.sync_us)
+        desk.busy_until = self.now_us + took
+        self.invariants.turned(node, desk.which)
+        self._post_after(node, desk, took, outbox)
+        deadline = desk.actor.deadline
+        if deadline is not None:
+            self._wake(node, desk, self._virtual(node, deadline))
 
-    def _post_after(self, node: Node, which: Local, took_us: int, outbox: Any) -> None:
-        life, part = node.life, _PARTS.get(which)
+    def _post_after(self, node: Node, desk: Desk, took_us: int, outbox: Any) -> None:
+        life, part = node.life, desk.part
 
         def post() -> None:
             if node.life == life:
@@ -320,8 +324,7 @@ class World(Network):
         node.clock_rate = rate
         node.clock_offset_us = before - int(self.now_us * rate)
         if node.actors is not None:
-            for which in ACTORS:
-                self._wake(node, which, self.now_us)
+            self._wake_all(node)
 
     def _post(self, node: Node, outbox: Any) -> None:
         for to, letter in outbox:

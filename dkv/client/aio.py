@@ -100,6 +100,9 @@ class AsyncClient:
     async def members(self) -> dict[str, Any]:
         return await self._do(calls.members())
 
+    async def state_hash(self, index: int = 0, *, level: str | None = None) -> dict[str, Any]:
+        return await self._do(calls.state_hash(index, level or self.read_level))
+
     async def status(self, endpoint: int | None = None) -> dict[str, Any]:
         return await self._do(calls.status(endpoint))
 

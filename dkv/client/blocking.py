@@ -117,6 +117,11 @@ class Client:
         """A node's own facts: any node's, or that of the endpoint with this number."""
         return self._do(calls.status(endpoint))
 
+    def state_hash(self, index: int = 0, *, level: str | None = None) -> dict[str, Any]:
+        """`index` and `hash`: the sum of the state of the node that answers, as of a log entry (0:
+        the last one applied). Whoever has the same entry has the same hash."""
+        return self._do(calls.state_hash(index, level or self.read_level))
+
     def close(self) -> None:
         """End the session and the connections."""
         done: list[object] = []

@@ -128,6 +128,10 @@ def members() -> Ask[dict[str, Any]]:
     return Ask("members", {}, _result)
 
 
+def state_hash(index: int, level: str) -> Ask[dict[str, Any]]:
+    return Ask("hash", {"index": index}, _result, level)
+
+
 def status(endpoint: int | None) -> Ask[dict[str, Any]]:
     return Ask("status", {}, _result, None, endpoint)
 

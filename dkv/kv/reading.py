@@ -1,4 +1,4 @@
-"""Reads: get, and list a page at a time.
+"""Reads: get, list a page at a time, and the sum of the state at an entry.
 
 Owns: what a read answers as of a revision. Must never know who waits for it. Long ones go on in
 turns: no statement stays open in between, each turn seeks by key again and looks at the compacted
@@ -31,6 +31,8 @@ class Reading:
                 self._answer = _get(state, fields)
             elif request.op == "list":
                 self._listing = Listing(state, fields)
+            elif request.op == "hash":
+                self._answer = _hash(state, fields)
             else:
                 raise Malformed(Code.BAD_REQUEST, f"{request.op} is no read")
         except Malformed as error:
@@ -56,6 +58,16 @@ def _get(state: State, fields: dict[str, Any]) -> bytes:
         "wall": found.wall,
     }
     return pack_answer(Code.OK, state.revision, detail)
+
+
+def _hash(state: State, fields: dict[str, Any]) -> bytes:
+    index = fields["index"] or state.applied
+    if index > state.applied:
+        raise Malformed(Code.FUTURE_REVISION, f"this node has applied {state.applied}")
+    written = state.sums.at(index)
+    if written is None:
+        raise Malformed(Code.COMPACTED, f"entry {index} is too long ago to be remembered")
+    return pack_answer(Code.OK, state.revision, {"index": index, "hash": f"{written:016x}"})
 
 
 class Listing:

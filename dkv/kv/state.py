@@ -15,6 +15,7 @@ from dkv.errors import Code, Ending, Fault
 from dkv.kv.heads import ABSENT, Head, Heads
 from dkv.kv.sessions import Numbered, Session, Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
+from dkv.kv.sums import Sums
 from dkv.kv.version import Version, index_check, row_id
 from dkv.limits import ClusterLimits
 from dkv.messages import Result
@@ -59,6 +60,7 @@ class State:
         self.revision = meta.revision
         self.held, self.indexed, self.written = meta.held, meta.indexed, meta.written
         self.sessions = Sessions(limits, dict(store.sessions()), meta.sessions)
+        self.sums = Sums(meta.applied, meta.written)
         self.notes: dict[int, int] = {}  # index -> written, the last few
         self._entry = Entry(0, 0, 0, 0, 0, b"", b"")
         self._author = ""
@@ -91,6 +93,7 @@ class State:
         self.written = (self.written + self.sessions.written) & SUM_MASK
         self.sessions.written = 0
         self.applied, self.term, self.check = entry.index, entry.term, entry.check
+        self.sums.take(self.applied, self.written)
         return outcome
 
     def note(self) -> tuple[int, int] | None:

@@ -36,7 +36,8 @@ ONLY_IN = {
     "rich": ("cli/*.py",),
     "time": (
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "actors/credentials.py"),
-        *("actors/port.py", "actors/crash.py", "dkv/client/engine.py", "cli/*.py"),
+        *("actors/port.py", "actors/crash.py", "cli/*.py"),
+        *("dkv/client/engine.py", "dkv/client/recording.py"),
     ),
     "datetime": ("dkv/security/words.py", "actors/announcer.py", "cli/*.py"),
     "signal": ("actors/shell.py", "actors/node.py", "cli/*.py"),
@@ -124,10 +125,19 @@ def test_the_meaning_of_commands_does_not_know_raft() -> None:
 def test_the_core_runs_on_paper() -> None:
     impure = [
         i
-        for i in _in("dkv/", "dkv/client/", "dkv/security/", "dkv/config.py")
+        for i in _in("dkv/", "dkv/client/", "dkv/security/", "dkv/config.py", "dkv/history/")
         if i.top not in PURE and i.top != "dkv"
     ]
     assert impure == []
+
+
+def test_the_checker_of_histories_knows_nothing_of_the_store_that_it_judges() -> None:
+    """And needs no package: text in, a verdict out."""
+    inside = _in("dkv/history/")
+    allowed = (PURE - {"msgpack", "random"}) | {"json", "base64"}
+    assert [i for i in inside if i.top not in allowed and i.top != "dkv"] == []
+    own = [i.module for i in _own(inside) if not i.module.startswith("dkv.history")]
+    assert set(own) == {"dkv.errors"}
 
 
 def test_dice_are_handed_in() -> None:

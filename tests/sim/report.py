@@ -1,0 +1,60 @@
+"""What a seed was, in figures; and those of many together.
+
+Owns: the sums, and what a run must have met at least, for a simulation that never elects or refuses
+proves nothing. Must never know how a seed is played.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+RARE = 0.01  # each of MUST_OCCUR in at least this share of the seeds
+MUST_OCCUR = ("elections", "truncations", "retries", "refusals")
+
+
+class Report(NamedTuple):
+    seed: int
+    size: int
+    seconds: float  # virtual
+    operations: int  # with a definite answer
+    unknown: int
+    elections: int  # terms that had a leader, beside the first
+    truncations: int
+    retries: int  # answered from what a session remembers
+    refusals: int  # nodes that stopped, or did not start, for a reason with a name
+    faults: dict[str, int]
+    endings: dict[str, int]
+    trace: str
+
+
+class Totals:
+    def __init__(self) -> None:
+        self.seeds = 0
+        self.sums: Counter[str] = Counter()
+        self.seen_in: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.endings: Counter[str] = Counter()
+        self.sizes: Counter[int] = Counter()
+
+    def add(self, report: Report) -> None:
+        self.seeds += 1
+        self.sizes[report.size] += 1
+        for name in ("seconds", "operations", "unknown", *MUST_OCCUR):
+            self.sums[name] += getattr(report, name)
+            self.seen_in[name] += getattr(report, name) > 0
+        self.faults.update(report.faults)
+        self.endings.update(report.endings)
+
+    def missing(self) -> list[str]:
+        """What occurred in too few seeds."""
+        return [name for name in MUST_OCCUR if self.seen_in[name] < RARE * self.seeds]
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.seeds} seeds, {self.sums['seconds']:,.0f} virtual seconds"
+        yield "nodes       " + ", ".join(f"{n}: {c}" for n, c in sorted(self.sizes.items()))
+        yield f"operations  {self.sums['operations']:,}, outcome unknown {self.sums['unknown']:,}"
+        for name in MUST_OCCUR:
+            share = self.seen_in[name] / max(self.seeds, 1)
+            yield f"{name:11s} {self.sums[name]:,} in {share:.0%} of the seeds"
+        yield "faults      " + ", ".join(f"{n} {c:,}" for n, c in sorted(self.faults.items()))
+        yield "endings     " + ", ".join(f"{n} {c:,}" for n, c in sorted(self.endings.items()))
