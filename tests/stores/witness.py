@@ -25,6 +25,9 @@ class MemoryWitness(Port):
 
         def do() -> None:
             self.disk.slots[slot] = (self._sequence, testimony)
+            # In the step: a power cut right behind it may undo the transaction before it, and then
+            # this slot too.
+            self.disk.committed(LOG, [Change("slot", slot, before)])
 
         try:
             self.disk.step("witness.write", do)
@@ -33,5 +36,5 @@ class MemoryWitness(Port):
         except Crash:
             if self.disk.slots[slot] != (self._sequence, testimony):
                 self.disk.slots[slot] = None  # torn: the slot that was being written is no slot
+                self.disk.committed(LOG, [Change("slot", slot, before)])
             raise
-        self.disk.committed(LOG, [Change("slot", slot, before)])
