@@ -2,6 +2,7 @@
 
     python -m tests.mutants [NAME ...]            all of them, or these; a report at the end
     python -m tests.mutants --control 100         no bug: that many seeds of each profile stay quiet
+    python -m tests.mutants --wide 100            by seeds of tests.sim, which lean to nothing
     python -m tests.mutants --show NAME           the seed that found it, shrunk, as a script
 
 Owns: the search over seeds and cores, its report, and found.json. Must never know what a bug does.
@@ -11,7 +12,9 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from typing import NamedTuple
 
 from rich.console import Console
@@ -22,7 +25,7 @@ from rich.table import Table
 from tests.mutants import SEEDS_MAX, living
 from tests.mutants.catalogue import BY_NAME
 from tests.mutants.found import read_found, write_found
-from tests.mutants.hunt import hunt, objection
+from tests.mutants.hunt import hunt, hunt_wide, objection
 from tests.mutants.storm import Storm
 from tests.scripts.explain import explain
 
@@ -44,6 +47,15 @@ def search(name: str) -> Find:
         words = hunt(bug, seed)
         if words is not None:
             return Find(name, seed, time.monotonic() - began, words, objection(bug, seed))
+    return Find(name, 0, time.monotonic() - began, "", None)
+
+
+def search_wide(name: str, seeds: int) -> Find:
+    began = time.monotonic()
+    for seed in range(1, seeds + 1):
+        words = hunt_wide(BY_NAME[name], seed)
+        if words is not None:
+            return Find(name, seed, time.monotonic() - began, words, None)
     return Find(name, 0, time.monotonic() - began, "", None)
 
 
@@ -69,17 +81,24 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--control", type=int, default=0, metavar="SEEDS")
+    parser.add_argument("--wide", type=int, default=0, metavar="SEEDS")
     parser.add_argument("--show", metavar="NAME")
     asked = parser.parse_args()
     if asked.show:
         print(show(asked.show))
         return 0
     names = asked.names or (_one_a_profile() if asked.control else list(BY_NAME))
-    finds = sorted(_run(names, asked.jobs, asked.control), key=lambda f: names.index(f.name))
+    work: Callable[[str], Find] = search
+    if asked.control:
+        work = partial(control, seeds=asked.control)
+    elif asked.wide:
+        work = partial(search_wide, seeds=asked.wide)
+    finds = sorted(_run(work, names, asked.jobs), key=lambda f: names.index(f.name))
     _report(finds)
     if asked.control:
         return int(any(f.seed for f in finds))
-    write_found({**read_found(), **{f.name: f.seed for f in finds if f.seed and not f.false}})
+    if not asked.wide:
+        write_found({**read_found(), **{f.name: f.seed for f in finds if f.seed and not f.false}})
     return int(any(not f.seed or f.false for f in finds))
 
 
@@ -87,12 +106,11 @@ def _one_a_profile() -> list[str]:
     return list({bug.profile: bug.name for bug in BY_NAME.values()}.values())
 
 
-def _run(names: list[str], jobs: int, seeds: int) -> list[Find]:
+def _run(work: Callable[[str], Find], names: list[str], jobs: int) -> list[Find]:
     finds: list[Find] = []
     with ProcessPoolExecutor(jobs) as pool, Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("control" if seeds else "mutants", total=len(names))
-        work = [pool.submit(control, n, seeds) if seeds else pool.submit(search, n) for n in names]
-        for done in as_completed(work):
+        task = bar.add_task("searching", total=len(names))
+        for done in as_completed([pool.submit(work, name) for name in names]):
             finds.append(done.result())
             bar.advance(task)
     return finds

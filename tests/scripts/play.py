@@ -6,6 +6,7 @@ know a verb or a fact.
 
 from tests.scripts.facts import objection
 from tests.scripts.language import Script, read
+from tests.scripts.seeds import complaint_of
 from tests.scripts.verbs import Player
 
 
@@ -27,9 +28,9 @@ def _play(player: Player, script: Script) -> None:
     for line in script.lines:
         try:
             if line.is_fact:
-                said = objection(player.stage, line.text)
+                said = _objection(player, line.text)
                 if said is not None:
-                    raise Untrue(f"{said}; {player.stage.world.describe()}")
+                    raise Untrue(said)
             else:
                 if in_facts and player.stage:
                     player.stage.spoken.clear()
@@ -39,3 +40,10 @@ def _play(player: Player, script: Script) -> None:
             error.add_note(f"line {line.number}: {mark} {line.text}")
             raise
         in_facts = line.is_fact
+
+
+def _objection(player: Player, text: str) -> str | None:
+    if text == "seed: holds":
+        return complaint_of(player.seed_number, player.faults)
+    said = objection(player.stage, text)
+    return said and f"{said}; {player.stage.world.describe()}"

@@ -1,8 +1,9 @@
 """Shrinking: the fewest steps that still fail (ddmin, Zeller and Hildebrandt 2002).
 
-Owns: the search. Must never know what a step does, nor what failing means.
+Owns: the search, and when two complaints are of one kind. Must never know what a step does.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -28,3 +29,9 @@ def shrink(
                 break
             chunks = min(chunks * 2, len(left))
     return left
+
+
+def kind_of(words: str) -> str:
+    """A complaint without what differs from run to run."""
+    first = words.splitlines()[0]
+    return re.sub(r"b'[^']*'|\bn\d+\b|\d+|[\[{].*", "", first)[:80]

@@ -181,7 +181,7 @@ class Stage:
     def turn_now(self, name: str) -> None:
         node = self.world.nodes[name]
         if node.actors is not None:
-            self.world._wake(node, Local.CONSENSUS, self.world.now_us)
+            self.world._wake(node, node.desks[Local.CONSENSUS], self.world.now_us)
 
     def until(self, holds: Callable[[], bool], within_us: int) -> bool:
         """Whether it came true in time. (An invariant that breaks meanwhile is another matter.)"""

@@ -5,10 +5,14 @@ import pytest
 from tests.mutants import living
 from tests.mutants.catalogue import BY_NAME
 from tests.mutants.storm import Storm
-from tests.scripts.explain import complaint, explain, kind_of
+from tests.scripts.explain import complaint, explain
+from tests.scripts.language import read
 from tests.scripts.play import play
-from tests.scripts.shrink import shrink
+from tests.scripts.seeds import explain_seed, script_of
+from tests.scripts.shrink import kind_of, shrink
 from tests.scripts.steps import Step, Story, as_script, replay
+from tests.scripts.verbs import Player
+from tests.sim import draw
 
 
 def test_what_is_left_fails_and_nothing_of_it_can_be_left_out() -> None:
@@ -73,3 +77,22 @@ def test_a_seed_of_a_storm_is_always_the_same_story() -> None:
     profile = BY_NAME["two_votes_a_term"].profile
     assert Storm(profile, 5).story() == Storm(profile, 5).story()
     assert Storm(profile, 5).story() != Storm(profile, 6).story()
+
+
+# -- seeds of the simulator ----------------------------------------------------------------------
+def test_a_seed_and_its_script_have_the_same_faults() -> None:
+    plan = draw(7)
+    text = script_of(7, plan.steps, "All of seed 7.")
+    player = Player()
+    for line in read(text).lines[:-1]:
+        player.play(line.text)
+    assert (player.seed_number, tuple(player.faults)) == (7, plan.steps)
+
+
+def test_a_failing_seed_prints_itself_as_a_script_without_what_does_not_matter() -> None:
+    with living(BY_NAME["applied_before_saved"]):
+        text = explain_seed(7, tries_max=8)
+        with pytest.raises(AssertionError, match="has not saved"):
+            play(text)
+    assert text.startswith("Seed 7 fails; 0 of ")
+    play(text)

@@ -14,7 +14,9 @@ from dkv.raft import leader
 from tests.scripts.facts import look, objection, rule_of
 from tests.scripts.language import microseconds
 from tests.scripts.prepare import prepare
+from tests.scripts.seeds import read_step
 from tests.scripts.stage import Asked, Stage
+from tests.sim import Step
 from tests.stores import Fuse, SimDisk
 
 WITHIN_US = 20 * SECOND
@@ -26,6 +28,8 @@ class Player:
 
     def __init__(self) -> None:
         self.stage: Stage = None  # type: ignore[assignment]  # a script begins with `world`
+        self.seed_number = 0  # of a script of the simulator (see `seeds`): its faults
+        self.faults: list[Step] = []
         self._logs: dict[str, list[int]] = {}
         self._terms: dict[str, int] = {}
         self._put_back: list[Callable[[], None]] = []
@@ -53,6 +57,14 @@ class Player:
     @property
     def _world(self) -> Any:
         return self.stage.world
+
+    # -- a seed of the simulator -------------------------------------------------------------------
+    def seed(self, number: str) -> None:
+        self.seed_number = int(number)
+
+    def at(self, when: str, fault: str, arguments: str) -> None:
+        """`at 1200ms crash [0,500]`: a fault of tests.sim, and when."""
+        self.faults.append(read_step(when, fault, arguments))
 
     # -- the world -------------------------------------------------------------------------------
     def world(self, size: str, _nodes: str, *settings: str) -> None:
@@ -97,7 +109,7 @@ class Player:
         self._world.nodes[name].sync_us = (microseconds(least), microseconds(most))
 
     def clock(self, name: str, rate: str) -> None:
-        self._world.nodes[name].clock_rate = float(rate)
+        self._world.set_clock_rate(name, float(rate))
 
     def wall(self, name: str, offset: str) -> None:
         self._world.nodes[name].wall_offset_ms = microseconds(offset) // MS
@@ -287,7 +299,7 @@ class Player:
         world.delay_us = (30, 300)
         for name, node in world.nodes.items():
             node.sync_us = (200, 3_000)
-            node.clock_rate = 1.0
+            world.set_clock_rate(name, 1.0)
             node.disk.fuse.fail_next = ""
             for actor in (Local.LOG, Local.CONSENSUS):
                 self.stage.loosen(name, actor, None)
