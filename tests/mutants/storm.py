@@ -259,9 +259,10 @@ class Storm:
         self._at(wakes + draw(300, 900), "heal", "clock n2 1.0", "candidates all")
 
     def _found(self) -> None:
-        """Some come first, one loses its disk, the others come while someone is away."""
-        first = self.dice.sample(self.names, self.dice.randint(1, len(self.names)))
-        self._at(0, f"start {' '.join(first)}")
-        gone = self._one()
-        self._at(self.dice.randint(1_000, 2_500), f"wipe {gone}", f"cut {self._one()}", "start")
-        self._at(self.dice.randint(2_600, 5_000), "heal")
+        """Two of three come first; then one of them is cut off, the other loses its disk, and the
+        third comes."""
+        alone, wiped, late = self.dice.sample(self.names, 3)
+        self._at(0, f"start {alone} {wiped}")
+        after = self.dice.randint(1_000, 2_500)
+        self._at(after, f"cut {alone}", f"wipe {wiped}", f"start {wiped} {late}")
+        self._at(after + self.dice.randint(1_500, 2_500), "heal")
