@@ -42,10 +42,10 @@ class Client:
         self.opening = False
         self.stopping = False
         self.lossy = dice.choice((0.0, 0.0, 0.02, 0.08))  # of its requests, and of its answers
-        self.pause_ms = dice.choice((100, 200, 300))
+        self.pause_ms = dice.choice((80, 150, 250))
         self.keys = [PREFIX + b"%d" % i for i in range(dice.choice((2, 6, 12)))]
         self.seen: dict[bytes, int] = {}  # the revision at which a key was last seen
-        self.hands = [Hand(self, i) for i in range(dice.choice((1, 1, 2, 3)))]
+        self.hands = [Hand(self, i) for i in range(dice.choice((1, 2, 3)))]
 
     def start(self) -> None:
         for hand in self.hands:

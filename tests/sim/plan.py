@@ -44,7 +44,7 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
     return Plan(
         seed,
         size,
-        dice.randint(2, 4),
+        dice.randint(2, 3),
         dice.random() < 0.5,
         limits,
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),

@@ -93,10 +93,13 @@ class Game:
         for name in others:
             if self.dice.random() < 0.5:
                 world.crash(name)
-        for client in self.clients:
-            client.nodes = tuple(core)
+        self._serve_at(core)
         self._bring_up(core)
         return core
+
+    def _serve_at(self, names: list[str]) -> None:
+        for client in self.clients:
+            client.nodes = tuple(names)
 
     def _bring_up(self, names: list[str]) -> None:
         for name in names:
@@ -140,6 +143,7 @@ class Game:
                 world.restart(name)  # what it has lost, it must find, or be told
         if self.plan.rolls_back and self.faults.may_lose:
             self._roll_back()
+        self._serve_at(self.sound)
         quiet = world.now_us + QUIET_US_MAX
         while self.books.done < OPERATIONS_MIN and world.now_us < quiet:
             world.run(SECOND)
