@@ -24,17 +24,15 @@ class Script(NamedTuple):
 
 
 def read(text: str) -> Script:
-    prose: list[str] = []
-    found: list[Line] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(("> ", "= ")):
-            found.append(Line(number, line[0] == "=", line[2:].strip()))
-        elif not found:
-            prose.append(line)
-    sentence = " ".join(prose).strip().split("  ")[0]
-    assert sentence.endswith((".", ":")) or "." in sentence, "a script begins with a sentence"
+    sentence, _end, _rest = text.partition("\n")
+    assert sentence.endswith("."), "a script begins with a sentence that says what it shows"
+    found = tuple(
+        Line(number, line[0] == "=", line[2:].strip())
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.startswith(("> ", "= "))
+    )
     assert any(line.is_fact for line in found), "a script without a fact shows nothing"
-    return Script(sentence, tuple(found))
+    return Script(sentence, found)
 
 
 def microseconds(word: str) -> int:

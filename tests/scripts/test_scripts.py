@@ -19,3 +19,9 @@ def test_a_fact_that_does_not_hold_is_told_with_its_line() -> None:
     with pytest.raises(Untrue, match="is follower") as failure:
         play(text)
     assert failure.value.__notes__ == ["line 5: = all: leader"]
+
+
+@pytest.mark.parametrize("text", ["> world 2 nodes\n= all: down", "It shows nothing.\n> start"])
+def test_a_script_has_a_sentence_and_a_fact(text: str) -> None:
+    with pytest.raises(AssertionError, match="a script"):
+        play(text)
