@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help run test test-long sim chaos check certs format clean
+.PHONY: help run test test-long sim mutants chaos check certs format clean
 
 FROM ?= 1
 SEEDS ?= 300
@@ -23,6 +23,9 @@ test: $(DEV)  ## Run every test that takes no longer than 15 minutes together.
 
 test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images and kills.
 	@sh tests/run.sh long
+
+mutants: $(DEV)  ## Put seeded bugs into the tests' world, one by one, and look for each (long).
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 sim: $(DEV)  ## Play SEEDS simulated clusters, from seed FROM on, on all cores.
 	@nice $(BIN)/python -m tests.sim --seeds $(SEEDS) --from $(FROM)
