@@ -281,6 +281,8 @@ class World(Network):
         try:
             outbox = desk.actor.handle(batch, self.instant(node))
         except Fault as fault:
+            if desk.part:
+                node.disk.end_turn(desk.part)  # a keeper says so after its syncs
             self._end(node.plan.name, fault)
             return
         except Crash:

@@ -104,6 +104,7 @@ def test_everything_rolled_back_at_once_is_found_by_the_leaders_first_word() -> 
     world.run(2 * SECOND)
     world.crash(victim)
     world.nodes[victim].disk.roll_back(image)
+    world.invariants.distrusted.add(victim)
     world.start(victim)
     world.run_until(lambda: world.nodes[victim].ended is not None)
     assert "lost entries it had acknowledged" in str(world.nodes[victim].ended)
