@@ -7,7 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
-.PHONY: help run test test-long mutants check certs format clean
+FROM ?= 1
+SEEDS ?= 300
+
+.PHONY: help run test test-long sim mutants check certs format clean
 
 help:  ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +26,9 @@ test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images an
 
 mutants: $(DEV)  ## Put seeded bugs into the tests' world, one by one, and look for each (long).
 	@$(BIN)/python -m tests.mutants $(NAMES)
+
+sim: $(DEV)  ## Play SEEDS simulated clusters, from seed FROM on, on all cores.
+	@nice $(BIN)/python -m tests.sim --seeds $(SEEDS) --from $(FROM)
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .

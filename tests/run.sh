@@ -7,11 +7,15 @@ status=0 total=0
 
 if [ "${1:-}" = long ]; then
     export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
+    export DKV_SIM_SEEDS="${DKV_SIM_SEEDS:-3000}"
 fi
-for suite in unit scripts scenarios mutants crash real; do
+for suite in unit scripts scenarios sim mutants crash real; do
     began=$(date +%s)
     echo "== $suite"
     "$python" -m pytest "tests/$suite" -rs || status=1
+    if [ "$suite" = sim ]; then
+        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-300}" || status=1
+    fi
     took=$(($(date +%s) - began))
     total=$((total + took))
     echo "== $suite took $took s"

@@ -17,6 +17,7 @@ from dkv.history.search import Verdict, search
 _STATES_MAX = 2_000  # of each question; an undecided one leaves in what it asked about
 _STATES_TOTAL = 40_000
 _SEARCHES_MAX = 2_000
+_SHOWN_MAX = 40
 
 
 class Window(NamedTuple):
@@ -73,7 +74,7 @@ class _Reduction:
 
     def _fails(self, kept: list[Operation], loose: list[Operation]) -> bool:
         outcome = search(kept, loose, _STATES_MAX)
-        self._states += outcome.states
+        self._states += outcome.states * (1 + len(loose) // 50)  # each is looked at in each
         self._searches += 1
         return outcome.verdict is Verdict.NOT_LINEARIZABLE
 
@@ -83,10 +84,15 @@ class _Reduction:
 
 # -- in words ------------------------------------------------------------------------------------
 def describe(window: Window) -> Iterator[str]:
-    """Lines; times count from the window's first."""
+    """Lines; times count from the first that is shown. Of a long window the last are: there the
+    answers begin not to fit."""
     yield window.words
-    begin = min(o.call for o in window.operations)
-    rows = [(_who(o), _when(o, begin), _what(o)) for o in window.operations]
+    shown = window.operations[-_SHOWN_MAX:]
+    if len(shown) < len(window.operations):
+        hidden = len(window.operations) - len(shown)
+        yield f"  … {hidden:,} earlier operations of this key, which may be needed too"
+    begin = min(o.call for o in shown)
+    rows = [(_who(o), _when(o, begin), _what(o)) for o in shown]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     for who, when, what in rows:
         yield f"  {who:{widths[0]}}  {when:{widths[1]}}  {what}"

@@ -51,7 +51,7 @@ def main() -> int:
                 totals.add(outcome)
     took = time.monotonic() - began
     for line in totals.lines():
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     speed = totals.sums["seconds"] / max(took, 1e-9) / wanted.processes
     console.print(f"{took:.0f} s on {wanted.processes} cores: {speed:.0f} virtual s a core and s")
     if wanted.failures:
@@ -64,9 +64,9 @@ def main() -> int:
 
 
 def _tell(console: Console, failure: Failure) -> None:
-    console.print(failure.words, markup=False)
+    console.print(failure.words, markup=False, soft_wrap=True)
     again = f"{Path(sys.executable)} -m tests.sim --seeds 1 --from {failure.seed}"
-    console.print(f"seed {failure.seed} failed. Again: {again}", markup=False)
+    console.print(f"seed {failure.seed} failed. Again: {again}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

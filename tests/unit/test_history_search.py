@@ -8,6 +8,7 @@ import pytest
 
 from dkv.history import Operation, Verdict, check
 from dkv.history.search import search
+from dkv.history.window import Window, describe
 
 VALUES = (b"a", b"b")
 Key = tuple[bytes | None, int]  # value, and the revision of the last change
@@ -149,3 +150,11 @@ def test_equal_times_are_concurrent() -> None:
     put = Operation("put", b"k", 1, 5, value=b"v")
     assert check([put, Operation("get", b"k", 5, 6)]).verdict is Verdict.LINEARIZABLE
     assert check([put, Operation("get", b"k", 6, 6)]).verdict is Verdict.NOT_LINEARIZABLE
+
+
+def test_of_a_long_window_the_last_are_shown() -> None:
+    long = tuple(Operation("get", b"k", n, n) for n in range(100))
+    lines = list(describe(Window("words", long)))
+    assert len(lines) == 42
+    assert "60 earlier operations" in lines[1]
+    assert lines[-1].startswith("  client 0  39 to 39")
