@@ -25,7 +25,7 @@ test-long: $(DEV)  ## Run the tests that take longer: many more seeds, images an
 	@sh tests/run.sh long
 
 mutants: $(DEV)  ## Put seeded bugs into the tests' world, one by one, and look for each (long).
-	@$(BIN)/python -m tests.mutants $(NAMES)
+	@nice $(BIN)/python -m tests.mutants $(NAMES)
 
 sim: $(DEV)  ## Play SEEDS simulated clusters, from seed FROM on, on all cores.
 	@nice $(BIN)/python -m tests.sim --seeds $(SEEDS) --from $(FROM)
