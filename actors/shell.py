@@ -108,6 +108,7 @@ class Shell(threading.Thread):
         _name_thread(self.name)
         for desk in self._desks:
             desk.due_us = desk.actor.deadline
+        self._awake_us = now().us
         while self._stopped < len(self._desks):
             self._look()
             for desk in self._desks:  # each has its turn, none starves another

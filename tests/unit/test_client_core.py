@@ -1,5 +1,6 @@
 """The client without its sockets: what is sent where, sent again, and what is known at the end."""
 
+import weakref
 from random import Random
 from typing import Any
 
@@ -134,6 +135,20 @@ def test_an_answer_reaches_its_request_once() -> None:
     assert len(table.outcomes) == 1
     assert table.outcomes[0][0] is not None
     assert table.sent == []
+
+
+def test_an_answered_call_is_not_kept_until_its_deadline() -> None:
+    table = Table()
+    call = weakref.ref(table.start("get"))
+    table.answer(table.take("get"), found=False)
+    for _ in range(2_000):
+        table.start("get")
+        table.answer(table.take("get"), found=False)
+    assert call() is None
+    late = table.start("get")  # and who waits is not forgotten with them
+    table.wait(60 * SECOND)
+    assert late.tries > 1
+    assert len(table.outcomes) == 2_002
 
 
 def test_lowest_follows_what_is_answered() -> None:
