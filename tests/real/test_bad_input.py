@@ -353,7 +353,7 @@ def test_row_24_a_client_takes_only_the_answer_to_what_it_asked(site: Site) -> N
     liar.bind(f"tcp://127.0.0.1:{port}")
     answering = threading.Thread(target=_lie, args=(liar,))
     answering.start()
-    site.cluster.clients["liar"] = port
+    site.cluster.clients["liar"], site.cluster.hosts["liar"] = port, "127.0.0.1"
     try:
         with site.cluster.client("liar", timeout=3.0) as kv:
             item = kv.get("k")
