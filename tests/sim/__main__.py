@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tests.scripts.seeds import explain_seed
 from tests.sim.pool import Failure, cores, play_all
 from tests.sim.report import Totals
 
@@ -59,8 +60,16 @@ def main() -> int:
     missing = totals.missing()
     if missing:
         console.print(f"FAILED: too few seeds had {', '.join(missing)}: this run proves nothing")
+    if failures:
+        _explain(console, failures[0])
     console.print(f"{len(failures)} seeds failed" if failures else "every seed passed")
     return 1 if failures or missing else 0
+
+
+def _explain(console: Console, failure: Failure) -> None:
+    """As a script, with the faults that it needs: what a person looks at first."""
+    console.print(f"seed {failure.seed}, shrunk (it takes a minute or two):", markup=False)
+    console.print(explain_seed(failure.seed), markup=False, soft_wrap=True)
 
 
 def _tell(console: Console, failure: Failure) -> None:
