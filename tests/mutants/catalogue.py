@@ -6,7 +6,7 @@ Must never know how they are found.
 
 from actors import ledger, log, machine, recovery
 from dkv.kv import sessions, state
-from dkv.raft import candidate, configuration, core, follower, leader, post, progress, table
+from dkv.raft import candidate, configuration, core, follower, leader, post, progress, quorum, table
 from tests.mutants import Edit, Mutant
 from tests.mutants import profiles as to
 
@@ -152,6 +152,12 @@ CATALOGUE = (
         ),
     ),
     # -- elections -------------------------------------------------------------------------------
+    Mutant(
+        "half_is_a_majority",
+        "One member too few decides: two of four, one of three (§5.2, §5.3).",
+        to.WIDE,
+        (Edit(quorum, "majority", "size // 2 + 1", "max(size // 2, 1)"),),
+    ),
     Mutant(
         "two_votes_a_term",
         "A follower votes for whoever asks, whomever it has chosen in this term (§5.2).",
