@@ -37,6 +37,7 @@ from dkv.requests import (
 INSECURE = "insecure"  # the User-Id of everybody where there is no security
 _GUEST_WINDOW_US = 10 * SECOND
 _GUEST_MESSAGES = 20  # a window; a library needs two
+_SMALL_BYTES = 4_096  # of a body about whose size there is nothing to say
 
 
 class Principal(NamedTuple):
@@ -103,26 +104,29 @@ class Admission:
         would only be noise."""
         slip = self._slip(message)
         if slip is None:
-            return
+            return ()
         body = message.frames[-1]
         principal = self._principal(message.user, now)
         if principal is None:
-            yield from self._read_guest(slip, message.user, body, now)
-            return
-        try:
-            requests, listed = read_body(
-                body, len(body)
-            )  # a command's own limit has words of its own
+            return self._read_guest(slip, message.user, body, now)
+        try:  # a command's own limit has words of its own
+            requests, listed = read_body(body, len(body))
         except Malformed as error:
-            yield self._refuse(slip, error)
-            return
-        for position, request in enumerate(requests):
-            place = slip._replace(position=position) if listed else slip
-            yield self._check(place, principal, request)
+            return (self._refuse(slip, error),)
+        if not listed:
+            return (self._check(slip, principal, requests[0]),)
+        client, delimiter, request_id, _position = slip
+        return [
+            self._check(Slip(client, delimiter, request_id, position), principal, request)
+            for position, request in enumerate(requests)
+        ]
 
     # -- frames ----------------------------------------------------------------------------------
     def _slip(self, message: FromClient) -> Slip | None:
         frames = message.frames
+        if len(frames) == 3 and frames[0] == PROTOCOL and len(frames[2]) <= _SMALL_BYTES:
+            if 0 < len(frames[1]) <= REQUEST_ID_BYTES_MAX:
+                return Slip(message.client, False, frames[1], -1)
         delimiter = len(frames) > 3 and not frames[0]
         if len(frames) > FRAMES_MAX or len(frames) - delimiter != 3:
             self._counters.add("client_frames_malformed")
@@ -145,7 +149,8 @@ class Admission:
                     f"{request.op} needs {request.role.name.lower()}"
                 )
                 raise Malformed(Code.DENIED, words)
-            _check_place(header, request)
+            if header.session or request.op in _OF_A_SESSION:
+                _check_place(header, request)
         except Malformed as error:
             return self._refuse(slip, error)
         return Asked(slip, principal, header, request, fields)
@@ -173,22 +178,20 @@ class Admission:
         """A guest may do one thing: present its certificate. Nothing else of it is remembered."""
         if not self._may_speak(user, now):
             self._counters.add("guests_unheard")
-            return
+            return ()
         certificate = _presented(body, self._limits)
         if certificate is None:
             words = "this connection has not shown a certificate"
-            yield self._refuse(slip, Malformed(Code.CERTIFICATE_NEEDED, words))
-            return
+            return (self._refuse(slip, Malformed(Code.CERTIFICATE_NEEDED, words)),)
         assert self._verify is not None
         try:
             principal = self._verify(certificate, user, now.wall_ms // 1000)
         except Malformed as error:
-            yield self._refuse(slip, error)
-            return
+            return (self._refuse(slip, error),)
         self._principals[user] = principal
         if len(self._principals) > PRINCIPALS_MAX:
             self._principals.popitem(last=False)
-        yield self._check(slip, principal, read_body(body, GUEST_BYTES_MAX)[0][0])
+        return (self._check(slip, principal, read_body(body, GUEST_BYTES_MAX)[0][0]),)
 
     def _may_speak(self, user: str, now: Instant) -> bool:
         if now.us - self._guests_since_us > _GUEST_WINDOW_US:
@@ -214,9 +217,12 @@ def _presented(body: bytes, limits: ClusterLimits) -> bytes | None:
     return fields["certificate"] if request.op == "present" and not listed else None
 
 
+_OF_A_SESSION = frozenset(("keep_alive", "close_session"))
+
+
 def _check_place(header: Header, request: Request) -> None:
     """A command's place in its session, judged from its own numbers."""
-    if request.op in ("keep_alive", "close_session") and not header.session:
+    if request.op in _OF_A_SESSION and not header.session:
         raise Malformed(Code.BAD_REQUEST, f"{request.op} needs `session`")
     if not header.session or not request.numbered:
         return

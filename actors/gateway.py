@@ -42,7 +42,7 @@ from dkv.messages import (
     Stop,
     Stopped,
 )
-from dkv.requests import operation_digest
+from dkv.requests import TABLE, operation_digest
 
 _STOP_GRACE_US = 2 * SECOND
 _FEW = 16  # requests under way that are not worth waiting for each other
@@ -50,6 +50,8 @@ _PACE_US = 10 * MS
 _HOLD_US = 50 * MS  # how often what waits for a leader is looked at
 _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not known here
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
+_OK = int(Code.OK)
+_ASKED = {op: f"asked_{op}" for op in TABLE}  # counters
 _DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
 
 
@@ -123,50 +125,50 @@ class Gateway:
                 self._take(item)
 
     def _take(self, asked: Asked) -> None:
-        self.counters.add(f"asked_{asked.request.op}")
+        self.counters.add(_ASKED[asked.request.op])
         pending = Pending(asked, self._pack(asked), self._now.us)
-        code, words = self._obstacle(asked)
-        if code is not None:
+        edge = asked.request.edge
+        if not self._serves(asked):
+            code, words = self._obstacle()
             self.counters.add(f"refused_{code.name.lower()}")
             self._reply_error(pending, code, words, "no")
-        elif asked.request.edge == "here":
+        elif edge == "here":
             self._answer_here(pending)
         else:
             self._ledger.open(pending)
-            if asked.request.edge == "write":
+            if edge == "write":
                 self._writes.append(pending)
             elif asked.header.level == "serializable":
                 self._look_up([pending], 0)
             else:
                 self._reads.append(pending)
 
-    def _obstacle(self, asked: Asked) -> tuple[Code | None, str]:
+    def _serves(self, asked: Asked) -> bool:
+        if self._stop_us is not None:
+            return False
+        return asked.request.edge == "here" or (self._led.opened and self._ledger.has_room())
+
+    def _obstacle(self) -> tuple[Code, str]:
+        """Why nothing is taken now."""
         if self._stop_us is not None:
             return Code.STOPPING, f"{self._node} is stopping"
-        if asked.request.edge == "here":
-            return None, ""
         if not self._led.opened:
             missing = ", ".join(self._led.waiting)
             words = f"it waits for {missing}" if missing else f"{self._node} waits for a leader"
             return Code.FORMING, words
-        if not self._ledger.has_room():
-            return Code.BUSY, f"{self._ledger.count} requests are under way at {self._node}"
-        return None, ""
+        return Code.BUSY, f"{self._ledger.count} requests are under way at {self._node}"
 
     @staticmethod
     def _pack(asked: Asked) -> bytes:
-        if asked.request.edge == "read":
-            return asked.header.command
         header = asked.header
-        command = Command(
-            asked.principal.name,
-            header.session,
-            header.sequence,
-            header.lowest,
-            operation_digest(header.command) if header.session else 0,
-            header.command,
+        command = header.command
+        if asked.request.edge != "write":
+            return command
+        digest = operation_digest(command) if header.session else 0
+        _command, session, sequence, lowest, *_rest = header
+        return pack_command_of(
+            Command(asked.principal.name, session, sequence, lowest, digest, command)
         )
-        return pack_command_of(command)
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:
@@ -200,8 +202,9 @@ class Gateway:
         """What grows the store, and what does not, apart: a low disk refuses only the former. The
         last batch's number."""
         number = 0
-        for grows in (True, False):
-            members = [p for p in writes if p.asked.request.grows is grows]
+        shrinks = [p for p in writes if not p.asked.request.grows]
+        grow = [p for p in writes if p.asked.request.grows] if shrinks else writes
+        for grows, members in ((True, grow), (False, shrinks)):
             for batch in _cut_by_size(members):
                 number = self._ledger.post(batch, attempt, self._now.us)
                 ttl_us = max(p.deadline_us for p in batch) - self._now.us
@@ -229,9 +232,10 @@ class Gateway:
         for member, (session, sequence, answer) in zip(members, letter.results, strict=False):
             if not member.done:
                 self._answer(member, answer)
-            for twin in self._ledger.of_place((session, sequence)) if session else ():
-                if _ask_the_same(twin, member):
-                    self._answer(twin, answer)
+            if session:
+                for twin in self._ledger.of_place((session, sequence)):
+                    if _ask_the_same(twin, member):
+                        self._answer(twin, answer)
 
     def _found(self, letter: Found) -> None:
         batch = self._ledger.get(letter.batch)
@@ -354,13 +358,13 @@ class Gateway:
         attempt: an earlier one may have been executed and forgotten since."""
         self._ledger.close(pending)
         number, revision, detail = msgpack.unpackb(packed)
-        code = Code(number)
         detail = detail or {}
-        if code is Code.OK:
+        if number == _OK:
             if pending.asked.header.level == "serializable":
                 detail = {**detail, "lag_ms": self._lag_ms()}
             self._out.append(replies.result(pending.asked.slip, self._node, revision, detail))
             return
+        code = Code(number)
         first = pending.posted == 1 and not pending.asked.header.retry
         applied: Known = "no"
         if code in (Code.SESSION_LOST, Code.STALE) and not first:
@@ -466,6 +470,11 @@ def _words(detail: dict[str, Any]) -> str:
 
 def _cut_by_size(members: list[Pending]) -> Iterable[list[Pending]]:
     """Batches of at most ENTRY_COMMANDS_MAX and ENTRY_BYTES_MAX; one larger command goes alone."""
+    sizes = [len(p.packed) for p in members]
+    if len(members) <= ENTRY_COMMANDS_MAX and sum(sizes) <= ENTRY_BYTES_MAX:
+        if members:
+            yield members
+        return
     batch: list[Pending] = []
     size = 0
     for pending in members:

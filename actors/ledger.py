@@ -8,7 +8,7 @@ appended nor relayed it: so each pending request counts its proposals and their 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from actors.admission import Asked
 from dkv.limits import MS, REQUEST_BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX, SECOND
@@ -32,17 +32,18 @@ class Pending:
     )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
+        header = asked.header
         self.asked = asked
         self.packed = packed
-        self.deadline_us = now_us + max(asked.header.ttl_ms, 1) * MS
+        self.deadline_us = now_us + (header.ttl_ms or 1) * MS
         self.posted = 0
         self.refused = 0
         self.refused_code = 0
         self.done = False
         self.size = len(packed) + _REQUEST_BYTES
         self.place: tuple[int, int] | None = None
-        if asked.header.session and asked.request.numbered:
-            self.place = asked.header.session, asked.header.sequence
+        if header.session and asked.request.numbered:
+            self.place = header.session, header.sequence
 
     @property
     def surely_not_applied(self) -> bool:
@@ -60,8 +61,7 @@ class Batch:
     @property
     def wake_us(self) -> int:
         """The next moment at which one of its requests needs something."""
-        deadlines = (p.deadline_us for p in self.members if not p.done)
-        return min(self.retry_us, min(deadlines, default=self.retry_us))
+        return min([p.deadline_us for p in self.members if not p.done] + [self.retry_us])
 
 
 class Ledger:
@@ -79,19 +79,23 @@ class Ledger:
     def open(self, pending: Pending) -> None:
         self.count += 1
         self.bytes += pending.size
-        if pending.place:
-            self._places.setdefault(pending.place, []).append(pending)
+        place = pending.place
+        if place in self._places:
+            self._places[place].append(pending)
+        elif place is not None:
+            self._places[place] = [pending]
 
     def close(self, pending: Pending) -> None:
         assert not pending.done
         pending.done = True
         self.count -= 1
         self.bytes -= pending.size
-        if pending.place:
+        if pending.place is not None:
             same = self._places[pending.place]
-            same.remove(pending)
-            if not same:
+            if len(same) == 1:
                 del self._places[pending.place]
+            else:
+                same.remove(pending)
 
     def post(self, members: list[Pending], attempt: int, now_us: int) -> int:
         """A new batch's number; each of its requests has been proposed once more."""
@@ -114,9 +118,10 @@ class Ledger:
     def take(self, number: int) -> Batch | None:
         return self._batches.pop(number, None)
 
-    def of_place(self, place: tuple[int, int]) -> list[Pending]:
+    def of_place(self, place: tuple[int, int]) -> Sequence[Pending]:
         """Everybody who waits for this command's answer, whichever batch it was in."""
-        return list(self._places.get(place, ()))
+        same = self._places.get(place)
+        return [*same] if same else ()
 
     def wake_us(self) -> int | None:
         while self._wakes and self._wakes[0][1] not in self._batches:  # answered meanwhile

@@ -119,22 +119,20 @@ class Port:
     def receive(self) -> tuple[bytes, str, tuple[bytes, ...]] | None:
         """(routing id, User-Id, frames) of one message; None for one that is noise. Raises
         `zmq.Again` when nothing is there."""
-        part = receive(self.socket, NOBLOCK, False)  # asking a Frame for `more` costs least
-        routing_id = part.bytes
-        frames: list[bytes] = []
-        user = ""
-        count = 0
+        socket = self.socket
+        routing_id: bytes = receive(socket, NOBLOCK)  # a ROUTER always has more behind it
+        part = receive(socket, NOBLOCK, False)  # asking a Frame for `more` costs least
+        frames: list[bytes] = [part.bytes]
+        user = _user_of(part)
         while part.more:
-            part = receive(self.socket, NOBLOCK, False)
-            count += 1
-            if count <= FRAMES_MAX:
+            part = receive(socket, NOBLOCK, False)
+            if len(frames) <= FRAMES_MAX:
                 frames.append(part.bytes)
-                user = user or _user_of(part)
         if not user:
             self.counters.add("messages_without_user")
             return None
-        if count > FRAMES_MAX or not frames:
-            self.counters.add("messages_with_too_many_frames" if frames else "messages_empty")
+        if len(frames) > FRAMES_MAX:
+            self.counters.add("messages_with_too_many_frames")
             return None
         return routing_id, user, tuple(frames)
 
