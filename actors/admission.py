@@ -124,9 +124,10 @@ class Admission:
     # -- frames ----------------------------------------------------------------------------------
     def _slip(self, message: FromClient) -> Slip | None:
         frames = message.frames
-        if len(frames) == 3 and frames[0] == PROTOCOL and len(frames[2]) <= _SMALL_BYTES:
-            if 0 < len(frames[1]) <= REQUEST_ID_BYTES_MAX:
-                return Slip(message.client, False, frames[1], -1)
+        if len(frames) == 3 and frames[0] == PROTOCOL:
+            _protocol, request_id, body = frames
+            if 0 < len(request_id) <= REQUEST_ID_BYTES_MAX and len(body) <= _SMALL_BYTES:
+                return Slip(message.client, False, request_id, -1)
         delimiter = len(frames) > 3 and not frames[0]
         if len(frames) > FRAMES_MAX or len(frames) - delimiter != 3:
             self._counters.add("client_frames_malformed")

@@ -25,8 +25,8 @@ send = Backend.send
 Context = zmq.Context[zmq.Socket[bytes]]
 
 
-def address_of(which: Local) -> str:
-    return f"inproc://dkv/{which.value}"
+def address_of(which: Local, *, quiet: bool = False) -> str:
+    return f"inproc://dkv/{which.value}{'/quiet' if quiet else ''}"
 
 
 class Budget(NamedTuple):
@@ -37,13 +37,18 @@ class Budget(NamedTuple):
 
 
 class Mailbox:
-    """Where an actor's letters arrive."""
+    """Where an actor's letters arrive. A quiet one holds what wakes nobody: it is not polled, but
+    emptied at each turn that there is for another reason."""
 
-    def __init__(self, context: Context, which: Local) -> None:
+    def __init__(self, context: Context, which: Local, *, quiet: bool = False) -> None:
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, 0)
-        self.socket.bind(address_of(which))
+        self.socket.bind(address_of(which, quiet=quiet))
+
+    @property
+    def is_empty(self) -> bool:
+        return not int(self.socket.get(zmq.EVENTS)) & int(zmq.POLLIN)
 
     def drain(self, budget: Budget) -> tuple[list[Any], bool]:
         """Letters that were waiting, and whether the budget ended before they did."""
@@ -68,11 +73,11 @@ class Mailbox:
 class Slot:
     """Through which a thread posts to an actor. A shell has one for each destination."""
 
-    def __init__(self, context: Context, which: Local) -> None:
+    def __init__(self, context: Context, which: Local, *, quiet: bool = False) -> None:
         self.socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.SNDHWM, 0)
         self.socket.set(zmq.LINGER, 0)
-        self.socket.connect(address_of(which))
+        self.socket.connect(address_of(which, quiet=quiet))
 
     def post(self, letters: list[Any]) -> None:
         send(self.socket, encode(letters))

@@ -152,6 +152,7 @@ class Node:
         self._doorkeeper = Doorkeeper(context, self._credentials.doors.peers, insecure=not secure)
         self._doorkeeper.start()
         self._boxes = {which: Mailbox(context, which) for which in _STOP_ORDER}
+        self._quiet = Mailbox(context, Local.CONSENSUS, quiet=True)
         self._slots = {which: Slot(context, which) for which in _STOP_ORDER}
         self._ports: list[PeerPort | ClientPort] = []
         self._transports: list[Transport] = []
@@ -189,6 +190,7 @@ class Node:
         consensus = Desk(
             actors.consensus,
             [(peer_port, PEER_BUDGET), (box[Local.CONSENSUS], MAILBOX_BUDGET)],
+            self._quiet,
         )
         gateway = Desk(
             actors.gateway, [(box[Local.GATEWAY], ANSWERS_BUDGET), (client_port, CLIENT_BUDGET)]
@@ -343,7 +345,7 @@ class Node:
         the system."""
         if any(shell.is_alive() for shell in self._shells):
             return
-        for closing in (*self._ports, *self._transports, *self._boxes.values()):
+        for closing in (*self._ports, *self._transports, *self._boxes.values(), self._quiet):
             closing.close()
         for slot in self._slots.values():
             slot.close()

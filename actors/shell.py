@@ -27,7 +27,7 @@ from actors.port import ClientPort, Port
 from actors.transport import Transport
 from dkv.address import Client, Instant, Local, Member, Outbox
 from dkv.limits import KIB, TURN_BYTES_MAX
-from dkv.messages import FromPeer, Roster, Say, Stopped
+from dkv.messages import QUIET, FromPeer, Roster, Say, Stopped
 
 _POLLIN = int(zmq.POLLIN)
 MAILBOX_BUDGET = Budget(1_000, TURN_BYTES_MAX)
@@ -55,11 +55,15 @@ def _name_thread(name: str) -> None:
 
 
 class Desk:
-    """An actor and where its letters come from, in the order in which they are drained."""
+    """An actor and where its letters come from, in the order in which they are drained; `quiet`
+    holds those that wake nobody."""
 
-    def __init__(self, actor: Actor, sources: list[tuple[Source, Budget]]) -> None:
+    def __init__(
+        self, actor: Actor, sources: list[tuple[Source, Budget]], quiet: Mailbox | None = None
+    ) -> None:
         self.actor = actor
         self.sources = sources
+        self.quiet = quiet
         self.drained_us = 0
         self.due_us: int | None = None
 
@@ -90,6 +94,7 @@ class Shell(threading.Thread):
         self._report, self._failed = report, failed
         destinations = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
         self._slots: dict[Local, Slot] = {which: Slot(context, which) for which in destinations}
+        self._quiet_slot = Slot(context, Local.CONSENSUS, quiet=True)
         self._own: Mapping[Local, Source] = {
             desk.actor.name: source
             for desk in desks
@@ -113,7 +118,7 @@ class Shell(threading.Thread):
             self._look()
             for desk in self._desks:  # each has its turn, none starves another
                 self._serve(desk)
-        for slot in self._slots.values():
+        for slot in (*self._slots.values(), self._quiet_slot):
             slot.close()
 
     def _look(self) -> None:
@@ -141,6 +146,8 @@ class Shell(threading.Thread):
         instant = now()
         if not batch and (desk.due_us is None or desk.due_us > instant.us):
             return
+        if desk.quiet is not None and not desk.quiet.is_empty:
+            batch[:0] = desk.quiet.drain(MAILBOX_BUDGET)[0]
         try:
             outbox = desk.actor.handle(batch, instant)
             desk.due_us = desk.actor.deadline  # only a turn changes it
@@ -181,6 +188,9 @@ class Shell(threading.Thread):
                 case _:
                     raise AssertionError(f"a shell cannot post to {to!r}")
         for which, group in letters.items():
+            if which is Local.CONSENSUS and QUIET.issuperset(map(type, group)):
+                self._quiet_slot.post(group)
+                continue
             self._slots[which].post(group)
             if which in self._own:
                 self._ready.add(self._own[which].socket)

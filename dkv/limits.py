@@ -103,7 +103,7 @@ class Timing(NamedTuple):
     election_us_min: int = 500 * MS
     election_us_max: int = 1_000 * MS
     step_down_us: int = 1_000 * MS
-    commit_tick_us: int = 1 * MS
+    commit_tick_us: int = 10 * MS
     stall_us: int = 3 * SECOND  # a leader whose own disk takes longer gives up its role
 
 

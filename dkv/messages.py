@@ -455,6 +455,9 @@ CATALOGUE: dict[int, type] = {
 }
 
 # What may come from another node; anything else in a peer's frame is dropped and counted.
+# Letters for which nobody need be woken: whoever gets them looks at them at its next turn.
+QUIET: frozenset[type] = frozenset((Saved,))
+
 FROM_PEERS: frozenset[type] = frozenset(
     (
         Refused,

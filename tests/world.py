@@ -28,7 +28,18 @@ from dkv.codec import TAGS, decode, encode, seal, unseal
 from dkv.errors import DkvError, Fault, Misconfigured
 from dkv.ids import Founding
 from dkv.limits import MS, SECOND, ClusterLimits, Timing
-from dkv.messages import Apply, FromClient, FromPeer, Relay, Roster, Say, Stop, Stopped, Write
+from dkv.messages import (
+    QUIET,
+    Apply,
+    FromClient,
+    FromPeer,
+    Relay,
+    Roster,
+    Say,
+    Stop,
+    Stopped,
+    Write,
+)
 from dkv.raft.leader import Leader
 from dkv.requests import PROTOCOL, pack_command
 from tests.invariants import Invariants
@@ -251,6 +262,8 @@ class World(Network):
                 self.invariants.writes(node, letter)
             desk = node.desks[which]
             desk.box.append(letter)
+            if which is Local.CONSENSUS and type(letter) in QUIET:
+                return
             if desk.woken is None or desk.woken > self.now_us + 60:
                 self._wake(node, desk, self.now_us + self.between(5, 60))
 

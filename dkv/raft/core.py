@@ -23,6 +23,7 @@ from dkv.limits import (
     CUT_ENTRIES_MIN,
     LOG_TAIL_ENTRIES,
     MACHINE_WINDOW_BYTES,
+    MS,
     TAIL_BYTES_MAX,
     Timing,
 )
@@ -156,6 +157,14 @@ class Raft:
     def unsaved_since_us(self) -> int:
         """When the oldest Write that the log has not answered was posted (now: none)."""
         return self._unsaved[0][2] if self._unsaved else self.now.us
+
+    @property
+    def look_us(self) -> int | None:
+        """When to look whether the log has answered: its `Saved` wakes nobody, and what is
+        committed here waits for it. (A slow disk is looked at less often.)"""
+        if self.saved >= self.commit or not self._unsaved:
+            return None
+        return self.now.us + max(MS, (self.now.us - self.unsaved_since_us) // 4)
 
     def commit_to(self, index: int) -> None:
         """The commit index never falls; the caller has verified the log up to `index`."""

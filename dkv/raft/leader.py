@@ -61,8 +61,9 @@ class Leader:
         self.followed_until_us = 0  # a majority was heard of recently enough, at least until then
         self.commit_told = raft.commit
         self.commit_tick_us = 0
+        self.awaiting: set[str] = set()  # members whose clients wait for what was just committed
         self.unwritten: list[Entry] = []
-        self.uncommitted: list[tuple[int, int]] = []
+        self.uncommitted: list[tuple[int, int, str]] = []  # index, bytes, whose proposal
         self.uncommitted_bytes = 0
         self._clock_ms = float(raft.tick)
         self._clock_us = now
@@ -88,13 +89,13 @@ class Leader:
         self._clock_ms += max(passed, 0) / MS
         return int(self._clock_ms)
 
-    def append(self, raft: "Raft", kind: Kind, payload: bytes) -> None:
+    def append(self, raft: "Raft", kind: Kind, payload: bytes, origin: str = "") -> None:
         last = raft.tail.last
         row = (last.index + 1, raft.term, kind, self.tick(raft), raft.now.wall_ms, payload)
         entry = follow(last.check, row)
         raft.append(entry)
         self.unwritten.append(entry)
-        self.uncommitted.append((entry.index, entry_bytes(entry)))
+        self.uncommitted.append((entry.index, entry_bytes(entry), origin))
         self.uncommitted_bytes += entry_bytes(entry)
 
     def refusal(self, raft: "Raft", grows: bool) -> Code | None:
@@ -146,7 +147,7 @@ def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> 
         refuse(raft, (None if peer == raft.me else peer, letter.batch), code)
         return
     batch = Batch(peer.name, peer.boot, letter.batch, letter.commands)
-    lead.append(raft, Kind.COMMANDS, pack_batch(batch))
+    lead.append(raft, Kind.COMMANDS, pack_batch(batch), peer.name)
 
 
 def read(raft: "Raft", lead: Leader, peer: Peer, letter: ReadIndex | RelayRead) -> None:
@@ -189,7 +190,10 @@ def _count(raft: "Raft", lead: Leader) -> None:
     raft.commit_to(index)
     passed = 0
     while passed < len(lead.uncommitted) and lead.uncommitted[passed][0] <= index:
-        lead.uncommitted_bytes -= lead.uncommitted[passed][1]
+        _index, size, origin = lead.uncommitted[passed]
+        lead.uncommitted_bytes -= size
+        if origin not in ("", raft.name):
+            lead.awaiting.add(origin)
         passed += 1
     del lead.uncommitted[:passed]
 
@@ -404,11 +408,17 @@ def start_round_for_reads(raft: "Raft", lead: Leader) -> None:
 
 
 def tell_commit(raft: "Raft", lead: Leader) -> None:
-    """Followers learn the commit index from the next Append, or from a tick a moment later."""
-    if any(isinstance(letter, Append) for _to, letter in raft.out):
-        _told(raft, lead)
+    """Followers learn the commit index from the next Append or heartbeat, else from a tick; at
+    once where clients wait for it, for they are answered by the node that they asked."""
     if raft.commit <= lead.commit_told:
         lead.commit_tick_us = 0
+        return
+    told = {to.name for to, x in raft.out if isinstance(x, Append) and isinstance(to, Peer)}
+    for name in sorted(lead.awaiting - told):
+        raft.post(raft.peer(name), Commit(raft.term, raft.commit))
+    lead.awaiting.clear()
+    if told:
+        _told(raft, lead)
     elif not lead.commit_tick_us:
         lead.commit_tick_us = raft.now.us + raft.timing.commit_tick_us
     elif raft.now.us >= lead.commit_tick_us:

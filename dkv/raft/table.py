@@ -336,7 +336,8 @@ def _unheard(raft: Raft) -> tuple[str, ...]:
 
 def deadline(raft: Raft) -> int:
     """When, in monotonic microseconds, a turn must be had though nothing has arrived."""
-    return raft.role.deadline
+    look_us = raft.look_us
+    return raft.role.deadline if look_us is None else min(raft.role.deadline, look_us)
 
 
 def begin(raft: Raft) -> None:
