@@ -241,9 +241,10 @@ class Gateway:
         batch = self._ledger.get(letter.batch)
         if batch is None:
             return
-        pending = batch.members[letter.position]
-        if not pending.done:
-            self._answer(pending, letter.answer)
+        asked = batch.members[letter.position : letter.position + len(letter.answers)]
+        for pending, answer in zip(asked, letter.answers, strict=True):
+            if not pending.done:
+                self._answer(pending, answer)
         if all(p.done for p in batch.members):
             self._ledger.take(letter.batch)
 

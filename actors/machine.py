@@ -186,16 +186,28 @@ class Machine:
         self._step_readings(now, out)
 
     def _step_readings(self, now: Instant, out: Outbox) -> None:
-        """Gets are done at once; of long lists a slice each, and no more for whom nobody waits."""
+        """Gets are done at once, and answered together; of long lists a slice each, and no more for
+        whom nobody waits."""
         unfinished = 0
+        first: tuple[int, int] = (0, 0)  # batch and position of the answers that go together
+        answers: list[bytes] = []
         while self._readings and unfinished < min(_TURN_LISTS, len(self._readings)):
             deadline_us, batch, position, reading = self._readings.popleft()
             answer = reading.step()
             if answer is not None:
-                out.append((Local.GATEWAY, Found(batch, position, answer)))
+                if (batch, position) != (first[0], first[1] + len(answers)):
+                    self._say_found(first, answers, out)
+                    first, answers = (batch, position), []
+                answers.append(answer)
             elif deadline_us > now.us:
                 unfinished += 1
                 self._readings.append((deadline_us, batch, position, reading))
+        self._say_found(first, answers, out)
+
+    @staticmethod
+    def _say_found(first: tuple[int, int], answers: list[bytes], out: Outbox) -> None:
+        if answers:
+            out.append((Local.GATEWAY, Found(*first, tuple(answers))))
 
     def _go_on(self, out: Outbox) -> None:
         """Long work yields to what has arrived, by a letter to itself."""

@@ -28,6 +28,7 @@ from actors.credentials import Credentials
 from actors.directory import DataDirectory
 from actors.doorkeeper import Doorkeeper
 from actors.doorprobe import Entrances, draw_key_pair, probe
+from actors.garbage import Garbage
 from actors.mailbox import Context, Mailbox, Slot
 from actors.notebook import Notebook
 from actors.port import CLIENT_DOMAIN, PEER_DOMAIN, ClientPort, PeerPort
@@ -67,6 +68,7 @@ class Node:
         self._rng = SystemRandom()
         self._stranger = draw_key_pair()
         self._ends: dict[str, int] = {}  # when certificates end: shown by `status`
+        self._garbage = Garbage()
 
     # == start ===================================================================================
     def run(self) -> int:
@@ -135,7 +137,12 @@ class Node:
             settings.joining,
             self._credentials.verify if secure else None,
             self._stranger.public.decode(),
-            {"pid": os.getpid(), "secure": secure, "ends": self._ends},
+            {
+                "pid": os.getpid(),
+                "secure": secure,
+                "ends": self._ends,
+                "collector": self._garbage.facts,
+            },
             settings.keep_log,
         )
         folder = self._directory
@@ -234,6 +241,7 @@ class Node:
             self._say("warning", "INSECURE", words)
         self._note()
         self._warn_of_ends()
+        self._garbage.settle()
         self._say(
             "info",
             "listening",

@@ -202,11 +202,11 @@ class Lookup(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The packed answer to one read of a batch."""
+    """The packed answers to reads of a batch, from `position` on."""
 
     batch: int
     position: int
-    answer: bytes
+    answers: tuple[bytes, ...]
 
 
 class Applied(NamedTuple):

@@ -149,7 +149,7 @@ def test_a_full_house_refuses_definitely_and_has_room_again_after_answers() -> N
     front.inside.clear()
     front.request(body)
     assert front.error() == ("busy", "no")
-    front.handle(Found(lookups[0], 0, b"\x93\x00\x05\x80"))
+    front.handle(Found(lookups[0], 0, (b"\x93\x00\x05\x80",)))
     front.replies.clear()
     front.request(body)
     assert isinstance(front.posted(), Lookup)
@@ -171,7 +171,7 @@ def test_a_linearizable_read_asks_for_an_index_first() -> None:
     front.handle(ReadAt(asked.batch, 77))
     found = front.posted()
     assert (found.index, found.reads) == (77, (pack_command("get", key=b"k"),))
-    front.handle(Found(found.batch, 0, b"\x93\x00\x05\x80"))
+    front.handle(Found(found.batch, 0, (b"\x93\x00\x05\x80",)))
     assert front.replies[0][1]["revision"] == 5
 
 
@@ -180,7 +180,7 @@ def test_a_serializable_read_asks_nobody_and_says_how_old_it_may_be() -> None:
     front.command(pack_command("get", key=b"k"), {"level": "serializable"})
     found = front.posted()
     assert (found.index, type(found)) == (0, Lookup)
-    front.handle(Found(found.batch, 0, b"\x93\x00\x05\x80"))
+    front.handle(Found(found.batch, 0, (b"\x93\x00\x05\x80",)))
     assert "lag_ms" in front.replies[0][1]["result"]
 
 
@@ -188,7 +188,7 @@ def test_an_answer_for_nobody_is_dropped() -> None:
     front = Front()
     front.handle(
         Applied(99, 1, ((3, 1, b"\x93\x00\x05\x80"),)),
-        Found(99, 0, b""),
+        Found(99, 0, (b"",)),
         ReadAt(99, 1),
         Refused(99, Code.BUSY),
     )
