@@ -14,7 +14,7 @@ _YOUNG = 50_000  # objects more than before, until the youngest are looked at
 
 
 class Garbage:
-    """`facts`: how often the collector ran, and its longest pause, microseconds; kept up to date."""
+    """`facts`, kept up to date: how often it ran, and its longest pause, microseconds."""
 
     def __init__(self) -> None:
         self.facts = {"runs": 0, "pause_us_max": 0}
