@@ -47,6 +47,7 @@ class Follower:
         self.heard_us: int | None = raft.now.us if leader else None
         self.verified = 0
         self.round = 0  # the leader's last one heard
+        self.tidy_us = 0  # when a heartbeat is next a reason to look after log and gateway
         self.deadline = raft.now.us + draw_timeout(raft)
 
     def follow(self, raft: "Raft", peer: Peer) -> None:
@@ -157,8 +158,10 @@ def take_heartbeat(raft: "Raft", role: Follower, peer: Peer, letter: Heartbeat) 
         return
     raft.commit_to(min(letter.commit, role.verified))
     raft.heard_everyone_has(letter.everyone_has)
-    raft.keep_witness_near()
-    raft.post(Local.GATEWAY, Heard(raft.commit))
+    if raft.now.us >= role.tidy_us:  # rounds for reads may come a thousand times a second
+        role.tidy_us = raft.now.us + raft.timing.heartbeat_us // 2
+        raft.keep_witness_near()
+        raft.post(Local.GATEWAY, Heard(raft.commit))
     raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
 
 
