@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import zmq
 
-from actors.mailbox import NOBLOCK, SNDMORE, Budget, Context, receive, send
+from actors.mailbox import NOBLOCK, SNDMORE, Budget, Context, has_more, receive, send
 from dkv.counters import Counters
 from dkv.errors import Ending, Fault
 from dkv.ids import Address
@@ -177,6 +177,8 @@ class PeerPort(Port):
                     letters.append(FromPeer("" if user == "insecure" else user, frames[0]))
                 else:
                     self.counters.add("peer_frames_malformed")
+                if not has_more(self.socket):
+                    return letters, False
                 if size > budget.bytes:
                     break
         except zmq.Again:
@@ -196,6 +198,8 @@ class ClientPort(Port):
                 if message is not None:
                     letters.append(FromClient(*message))
                     size += sum(map(len, letters[-1].frames))
+                    if len(letters) == 1 and not has_more(self.socket):
+                        return letters, False
                     if size > budget.bytes:
                         break
         except zmq.Again:

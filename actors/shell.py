@@ -101,6 +101,7 @@ class Shell(threading.Thread):
             for source, _budget in desk.sources
             if isinstance(source, Mailbox)
         }
+        self._own_sockets = {source.socket for source in self._own.values()}
         self._poll_set = [
             (source.socket, _POLLIN) for desk in desks for source, _budget in desk.sources
         ]
@@ -118,6 +119,9 @@ class Shell(threading.Thread):
             self._look()
             for desk in self._desks:  # each has its turn, none starves another
                 self._serve(desk)
+            if not self._ready.isdisjoint(self._own_sockets):  # posted here, to one another
+                for desk in self._desks:
+                    self._serve(desk)
         for slot in (*self._slots.values(), self._quiet_slot):
             slot.close()
 
@@ -143,8 +147,10 @@ class Shell(threading.Thread):
                 batch += letters
                 if not more:
                     self._ready.discard(source.socket)
+        if not batch and desk.due_us is None:
+            return
         instant = now()
-        if not batch and (desk.due_us is None or desk.due_us > instant.us):
+        if not batch and desk.due_us > instant.us:  # type: ignore[operator]
             return
         if desk.quiet is not None and not desk.quiet.is_empty:
             batch[:0] = desk.quiet.drain(MAILBOX_BUDGET)[0]
@@ -156,20 +162,10 @@ class Shell(threading.Thread):
             self._stopped = len(self._desks)
             self._failed(desk.actor.name.value, batch, error)
             return
-        self._count(desk, len(batch), instant.us)
-
-    def _count(self, desk: Desk, letters: int, began_us: int) -> None:
-        """`oldest_us`: how long a letter of this turn can have waited, `depth` how many did."""
-        counters = desk.actor.counters
-        counters.add("letters", letters)
-        counters.add("turns")
-        took_us = time.monotonic_ns() // 1_000 - began_us
-        counters.add("busy_us", took_us)
-        counters.top("turn_us_max", took_us)
-        counters.set("depth", letters)
-        counters.top("depth_max", letters)
-        counters.top("oldest_us_max", began_us - max(desk.drained_us, self._awake_us))
-        desk.drained_us = began_us
+        waited_us = instant.us - max(desk.drained_us, self._awake_us)
+        desk.drained_us = instant.us
+        took_us = time.monotonic_ns() // 1_000 - instant.us
+        desk.actor.counters.turn(len(batch), took_us, waited_us)
 
     # -- posting ---------------------------------------------------------------------------------
     def _post(self, outbox: Outbox) -> None:
