@@ -63,17 +63,17 @@ class Consensus:
         out: Outbox = [] if self._begun else self._begin()
         stopping = False
         for letter in batch:
-            match letter:
-                case FromPeer():
-                    self._read(letter)
-                case Roster():
-                    out.extend(self._introduce(letter))
-                case Describe():
-                    out.append((Local.GATEWAY, self._describe(letter)))
-                case Stop():
-                    stopping = True
-                case _:
-                    table.receive(raft, raft.me, letter)
+            kind = type(letter)
+            if kind is FromPeer:
+                self._read(letter)
+            elif kind is Roster:
+                out.extend(self._introduce(letter))
+            elif kind is Describe:
+                out.append((Local.GATEWAY, self._describe(letter)))
+            elif kind is Stop:
+                stopping = True
+            else:
+                table.receive(raft, raft.me, letter)
         out.extend(self._address(table.end_turn(raft)))
         if stopping:
             out.append((Local.NODE, Stopped(self.name.value)))

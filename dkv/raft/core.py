@@ -264,11 +264,10 @@ class Raft:
         self.hand_over()
         self.cut_head()
         self.tail.shed(TAIL_BYTES_MAX, min(self.commit, self.handed, self.saved))
-        opened = 0 < self.config.opened_index <= self.commit
-        led = Led(self.term, leader, opened, waiting)
+        led = (self.term, leader, 0 < self.config.opened_index <= self.commit, waiting)
         if led != self._led:
-            self._led = led
-            self.post(Local.GATEWAY, led)
+            self._led = Led(*led)
+            self.post(Local.GATEWAY, self._led)
 
     def keep_witness_near(self) -> None:
         """Let the log know of a commit that no later Write has carried (an empty one is free)."""

@@ -48,14 +48,15 @@ class Follower:
         self.verified = 0
         self.round = 0  # the leader's last one heard
         self.tidy_us = 0  # when a heartbeat is next a reason to look after log and gateway
-        self.deadline = raft.now.us + draw_timeout(raft)
+        self.patience_us = draw_timeout(raft)  # one draw a term, not one a letter
+        self.deadline = raft.now.us + self.patience_us
 
     def follow(self, raft: "Raft", peer: Peer) -> None:
         assert self.leader in ("", peer.name), (self.leader, peer.name, raft.term)
         self.leader = peer.name
         self.note_silence(raft)
         self.heard_us = raft.now.us
-        self.deadline = raft.now.us + draw_timeout(raft)
+        self.deadline = raft.now.us + self.patience_us
 
     def note_silence(self, raft: "Raft") -> None:
         """For people: how near to an election this cluster has been."""

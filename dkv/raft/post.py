@@ -30,6 +30,7 @@ from dkv.messages import (
     RequestVote,
     Say,
 )
+from dkv.raft.configuration import Configuration
 from dkv.raft.core import Raft
 from dkv.raft.quorum import majority
 
@@ -52,6 +53,7 @@ class PostOffice:
     def __init__(self, raft: Raft, charter: Charter) -> None:
         self.raft = raft
         self.charter = charter
+        self._heard: dict[str, tuple[Envelope, Configuration]] = {}  # the last ones let in
         self._answered_us: dict[tuple[str, type], int] = {}
         self._replaced: dict[str, int] = {}  # member -> a disk under its name that is none
         self._disowned_by: set[str] = set()  # members whose cluster knows another disk of ours
@@ -74,6 +76,9 @@ class PostOffice:
     def admit(self, envelope: Envelope, letters: list[Any]) -> list[Any]:
         """The letters that consensus may read; the others are counted, and answered if it helps."""
         raft = self.raft
+        before = self._heard.get(envelope.name)
+        if before is not None and before[0] is envelope and before[1] is raft.config:
+            return [x for x in letters if self._may_read(envelope, x)]  # nothing has changed
         sender = Peer(envelope.name, envelope.disk, envelope.boot)
         if envelope.name == raft.name:
             return letters if sender == raft.me else self._drop("peer_has_our_name")
@@ -89,9 +94,11 @@ class PostOffice:
             self._answer(sender, Hello())
             return self._drop("letter_for_another_boot")
         if not self._is_member(envelope):
+            self._heard.pop(envelope.name, None)
             return self._turn_away(sender, letters)
         self._replaced.pop(envelope.name, None)
         raft.peers[envelope.name] = sender
+        self._heard[envelope.name] = (envelope, raft.config)
         return [x for x in letters if self._may_read(envelope, x)]
 
     def _is_member(self, envelope: Envelope) -> bool:

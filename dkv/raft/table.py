@@ -6,7 +6,6 @@ finds.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 from dkv.address import Local, Outbox, Peer
@@ -224,28 +223,31 @@ HANDLERS: dict[tuple[type, type], Handler] = {
 }
 
 # Letters that state a term, for which the receiver's own must be the same or move.
-TERMED = (
-    RequestVote,
-    Voted,
-    Append,
-    Appended,
-    Mismatched,
-    Heartbeat,
-    HeartbeatAcked,
-    Commit,
+TERMED: frozenset[type] = frozenset(
+    (
+        RequestVote,
+        Voted,
+        Append,
+        Appended,
+        Mismatched,
+        Heartbeat,
+        HeartbeatAcked,
+        Commit,
+    )
 )
 
 
 def receive(raft: Raft, peer: Peer, letter: Any) -> None:
     """One letter: through the gate of terms, then to the role's handler."""
-    if isinstance(letter, Append) and not _is_coherent(letter):
+    kind = type(letter)
+    if kind is Append and not _is_coherent(letter):
         raft.counters.add("appends_incoherent")
         return
-    if isinstance(letter, TERMED) and not _pass_term(raft, peer, letter):
+    if kind in TERMED and letter.term != raft.term and not _pass_term(raft, peer, letter):
         return
-    if isinstance(letter, PreVoted) and raft.term < letter.term <= TERM_MAX:
+    if kind is PreVoted and raft.term < letter.term <= TERM_MAX:
         become_follower(raft, letter.term)
-    HANDLERS[type(raft.role), type(letter)](raft, raft.role, peer, letter)
+    HANDLERS[type(raft.role), kind](raft, raft.role, peer, letter)
 
 
 def _pass_term(raft: Raft, peer: Peer, letter: Any) -> bool:
@@ -287,7 +289,7 @@ def _answer_the_past(raft: Raft, peer: Peer, letter: Any) -> None:
 def _is_coherent(letter: Append) -> bool:
     """Terms never fall along a log, nor exceed the leader's; the first entry is everyone's."""
     terms = [letter.prev_term, *[row[0] for row in letter.rows], letter.term]
-    return letter.prev_index >= 1 and all(a <= b for a, b in pairwise(terms))
+    return letter.prev_index >= 1 and sorted(terms) == terms
 
 
 # == turns =======================================================================================
