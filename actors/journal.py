@@ -31,6 +31,7 @@ CREATE TABLE hard (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, c
 """
 
 
+_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ROWS = "SELECT idx, term, kind, tick, wall, payload, chk FROM entries WHERE"
 
 
@@ -39,6 +40,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path, _CACHE_KIB)
+        self._added: list[Entry] = []  # not given to SQLite yet
         self._dirty_pages = self._db.wal_pages()
 
     # -- creation --------------------------------------------------------------------------------
@@ -65,6 +67,7 @@ class SqliteJournal:
 
     # -- rows ------------------------------------------------------------------------------------
     def rows(self, first: int, last: int) -> Iterator[Entry]:
+        self._give_added()
         cursor = self._db.execute(f"{_ROWS} idx BETWEEN ? AND ? ORDER BY idx", (first, last))
         try:
             for row in cursor:
@@ -72,18 +75,24 @@ class SqliteJournal:
         finally:
             cursor.close()
 
+    def _give_added(self) -> None:
+        """Whoever reads sees what was added before."""
+        if self._added:
+            self._begin()
+
     def configurations(self, through: int) -> list[Entry]:
+        self._give_added()
         rows = self._db.execute(
             f"{_ROWS} idx <= ? AND kind IN (?, ?) ORDER BY idx", (through, Kind.FORMED, Kind.OPENED)
         )
         return [Entry(*row) for row in rows.fetchall()]
 
     def replace(self, cut_from: int, entries: Iterable[Entry]) -> None:
-        self._begin()
         if cut_from:
+            self._begin()
             self._db.execute("DELETE FROM entries WHERE idx >= ?", (cut_from,))
         for entry in entries:
-            self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)", entry)
+            self._added.append(entry)
             self._dirty_pages += 2 + len(entry.payload) // PAGE_BYTES
 
     def cut(self, through: int) -> None:
@@ -100,13 +109,24 @@ class SqliteJournal:
 
     # -- transactions ----------------------------------------------------------------------------
     def _begin(self) -> None:
+        """A transaction is open, and has everything that came before."""
         if not self._db.connection.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
+        for entry in self._added:
+            self._db.execute(_INSERT, entry)
+        self._added.clear()
 
     def commit(self) -> None:
-        if self._db.connection.in_transaction:
+        """One entry alone, the most frequent turn, is one statement and its own transaction: each
+        statement gives the interpreter's lock away and waits for it again."""
+        if len(self._added) == 1 and not self._db.connection.in_transaction:
+            self._db.execute(_INSERT, self._added.pop())
+        elif self._added or self._db.connection.in_transaction:
+            self._begin()
             self._db.execute("COMMIT")
-            self._dirty_pages += 2
+        else:
+            return
+        self._dirty_pages += 2
 
     def tidy(self, *, idle: bool) -> None:
         if self._dirty_pages > (_IDLE_PAGES if idle else CHECKPOINT_PAGES):
