@@ -6,6 +6,7 @@ reads verifies the chain.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         self._db = Database(path, _CACHE_KIB)
         self._dirty_pages = self._db.wal_pages()
+        self._syncs = self._sync_us = 0
 
     # -- creation --------------------------------------------------------------------------------
     def hard(self) -> Hard | None:
@@ -105,7 +107,10 @@ class SqliteJournal:
 
     def commit(self) -> None:
         if self._db.connection.in_transaction:
+            began_ns = time.monotonic_ns()
             self._db.execute("COMMIT")
+            self._sync_us += (time.monotonic_ns() - began_ns) // 1_000
+            self._syncs += 1
             self._dirty_pages += 2
 
     def tidy(self, *, idle: bool) -> None:
@@ -125,7 +130,8 @@ class SqliteJournal:
         return fault_of(self._db.path, error)
 
     def sizes(self) -> dict[str, int]:
-        return {"log_bytes": self._db.bytes_on_disk()}
+        counts = {"syncs": self._syncs, "sync_us": self._sync_us}
+        return {"log_bytes": self._db.bytes_on_disk(), **counts}
 
     def close(self) -> None:
         self.commit()

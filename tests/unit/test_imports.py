@@ -47,7 +47,7 @@ ONLY_IN = {
     "rich": ("cli/*.py",),
     "time": (
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "actors/credentials.py"),
-        *("actors/port.py", "actors/crash.py", "cli/*.py"),
+        *("actors/port.py", "actors/crash.py", "actors/journal.py", "cli/*.py"),
         *("dkv/client/engine.py", "dkv/client/recording.py"),
     ),
     "datetime": ("dkv/security/words.py", "actors/announcer.py", "cli/*.py"),
