@@ -77,7 +77,7 @@ def _latencies(found: Latencies, seconds: float) -> Record:
         "mean_us": round(found.mean_us, 1),
         **shares,
         "max_us": found.max_us,
-        "histogram": [list(bucket) for bucket in found.counts()],
+        "histogram": {str(start): count for start, _end, count in found.counts()},
     }
 
 
@@ -182,22 +182,27 @@ def _processor(found: Record) -> Table:
 
 
 def _stages(found: Record) -> Table:
-    heads = ("commands an entry", "syncs an entry", "us a sync", *(f"{a} turns" for a in _ACTORS))
-    table = _table("stages", "entries", *heads)
-    for name, cost in found["nodes"].items():
-        if cost is None:
-            continue
-        turns = cost["turns_per_entry"] or {}
-        shown = [
-            cost["commands_per_entry"],
-            cost["syncs_per_entry"],
-            cost["us_per_sync"],
-            *(turns.get(a) for a in _ACTORS),
-        ]
-        entries = "?" if cost["entries"] is None else f"{cost['entries']:,}"
-        cells = ["?" if v is None else f"{v:.2f}" if v < 100 else f"{v:,.0f}" for v in shown]
-        table.add_row(f"{name} {cost['role']}", entries, *cells)
+    """A node a column: how the work was cut."""
+    costs = {name: cost for name, cost in found["nodes"].items() if cost is not None}
+    table = _table("stages", *(f"{name} {cost['role']}" for name, cost in costs.items()))
+    rows: list[tuple[str, list[float | None]]] = [
+        ("entries", [c["entries"] for c in costs.values()]),
+        ("commands an entry", [c["commands_per_entry"] for c in costs.values()]),
+        ("syncs an entry", [c["syncs_per_entry"] for c in costs.values()]),
+        ("us a sync", [c["us_per_sync"] for c in costs.values()]),
+    ]
+    for actor in _ACTORS:
+        turns = [(c["turns_per_entry"] or {}).get(actor) for c in costs.values()]
+        rows.append((f"turns of {actor} an entry", turns))
+    for head, figures in rows:
+        table.add_row(head, *map(_figure, figures))
     return table
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:.2f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
 def _troubles(found: Record) -> list[str]:

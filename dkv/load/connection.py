@@ -208,7 +208,7 @@ class Connection:
                     self._skip()
                     continue
                 request_id = receive(socket, _NOBLOCK)
-                self._read(request_id, receive(socket, _NOBLOCK))
+                self.take(request_id, receive(socket, _NOBLOCK))
         except zmq.Again:
             return
 
@@ -218,19 +218,19 @@ class Connection:
         while self._line.socket.get(zmq.RCVMORE):
             Backend.recv(self._line.socket, _NOBLOCK)
 
-    def _read(self, request_id: bytes, packed: bytes) -> None:
+    def take(self, request_id: bytes, packed: bytes) -> None:
         """A reply, or with an empty id a burst: an array of replies, each with its `id`."""
         try:
             body = msgpack.unpackb(packed)
             if request_id:
-                self.answer(request_id, body)
+                self._answer(request_id, body)
             else:
                 for reply in body:
-                    self.answer(reply["id"], reply)
+                    self._answer(reply["id"], reply)
         except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
             self._tally.errors["not_understood"] += 1
 
-    def answer(self, request_id: bytes, reply: dict[str, Any]) -> None:
+    def _answer(self, request_id: bytes, reply: dict[str, Any]) -> None:
         """One request's outcome."""
         flight = self._flights.pop((request_id, reply.get("position", -1)), None)
         if flight is None:

@@ -214,8 +214,7 @@ class Generator:
             self._place(connection, at_us)
             if sending:
                 connection.fill()
-        everybody = (*self._connections, *self._scouts.values())
-        self._by_socket = {c.socket: c for c in everybody}
+        self._by_socket = {c.socket: c for c in self._connections}  # scouts need no haste
         self._poll_set = [(socket, _POLLIN) for socket in self._by_socket]
 
     def _ask_who_leads(self, at_us: int) -> None:

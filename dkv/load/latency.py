@@ -66,11 +66,12 @@ class Latencies:
         found = list(self.counts())
         if not found:
             return []
-        low, high = max(found[0][0], 1), found[-1][1]
-        step = max((high / low) ** (1 / most), 1.0 + 1 / _PARTS)
-        edges = [low]
+        low, high = max(found[0][0], 1), max(found[-1][1], 2)
+        step = (high / low) ** (1 / most)
+        edges = [found[0][0]]
         while edges[-1] < high:
-            edges.append(max(round(low * step ** len(edges)), edges[-1] + 1))
+            longer = max(round(low * step ** len(edges)), edges[-1] + 1)
+            edges.append(high if len(edges) == most else min(longer, high))
         heights = [0] * (len(edges) - 1)
         bar = 0
         for start, _end, count in found:
