@@ -115,17 +115,17 @@ class Shell(threading.Thread):
             self._look()
             for desk in self._desks:  # each has its turn, none starves another
                 self._serve(desk)
+        self._clock = None
         for slot in self._slots.values():
             slot.close()
 
     def cpu_us(self) -> int:
         """What its thread has used of a processor; asked from any thread, 0 if it does not run. A
         clock of the thread's own, for a look at it each turn would cost what it measures."""
-        if self._clock is None:
-            return 0
+        clock = self._clock
         try:
-            return time.clock_gettime_ns(self._clock) // 1_000
-        except OSError:  # it has ended
+            return 0 if clock is None else time.clock_gettime_ns(clock) // 1_000
+        except OSError:  # it has ended just now
             return 0
 
     def _look(self) -> None:
