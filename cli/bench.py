@@ -148,7 +148,7 @@ def _check(plan: Plan) -> None:
         words = f"a connection has {each} requests under way (--outstanding over --clients)"
         raise click.UsageError(f"--pipeline {plan.pipeline}: {words}; a message cannot hold more")
     size = plan.value_size + _ROOM_BYTES
-    if plan.puts and plan.pipeline * size > _MESSAGE_BYTES_MAX:
+    if plan.puts and plan.pipeline > 1 and plan.pipeline * size > _MESSAGE_BYTES_MAX:
         raise click.UsageError("--pipeline times --value-size is more than a message of 4 MiB")
     if plan.outstanding * size > _UNDER_WAY_BYTES_MAX:
         words = "--outstanding times --value-size is more than 64 MiB"

@@ -209,17 +209,17 @@ def _troubles(found: Record) -> list[str]:
     lines = []
     if found["errors"]:
         named = ", ".join(f"{code} {count:,}" for code, count in found["errors"].items())
-        lines.append(f"\nerrors: {named}")
+        lines.append(f"errors: {named}")
     if found["unknown_puts"]:
         lines.append(f"{found['unknown_puts']:,} puts may or may not have happened")
     if found["late_answers"]:
         lines.append(f"{found['late_answers']:,} answers came after they had been given up")
     if found["moved_connections"]:
-        lines.append(f"{found['moved_connections']:,} times a connection went to another node")
+        lines.append(f"{found['moved_connections']:,} moves of connections to another node")
     unknown = [name for name, cost in found["nodes"].items() if cost is None]
     if unknown:
         lines.append(f"no costs of {', '.join(unknown)}: away, or started again meanwhile")
-    return lines
+    return ["", *lines] if lines else []
 
 
 def _table(*heads: str) -> Table:

@@ -108,6 +108,11 @@ def test_it_ends_as_other_commands_do(cluster: Cluster, tmp_path: Path) -> None:
     code, said = reader.run("bench", "put", "--value-size=2000000", "--outstanding=1")
     assert code == Exit.USAGE, said
     assert "this cluster takes 1048576" in said
+    follower = next(name for name in cluster.names if name != cluster.leader())
+    alone = ("--pin", f"--endpoint={cluster.endpoints(follower)[0]}")
+    code, said = reader.run("bench", "put", *alone)
+    assert code == Exit.UNAVAILABLE, said
+    assert "name it with --endpoint, or use --route spread" in said
     for name in cluster.names:
         cluster.kill(name)
     code, said = reader.run("bench", "mixed", "--timeout=1")

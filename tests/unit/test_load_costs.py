@@ -3,11 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
-import pytest
-
-from cli.figures import bars, time_words
 from dkv.load.costs import cost_of, revision_of
-from dkv.load.latency import Latencies
 
 BEFORE: dict[str, Any] = {
     "node": {
@@ -67,23 +63,3 @@ def test_what_an_older_node_does_not_tell_is_not_guessed() -> None:
 def test_the_revision_is_the_furthest() -> None:
     assert revision_of({"n1": BEFORE, "n2": AFTER}) == 9
     assert revision_of({}) == 0
-
-
-@pytest.mark.parametrize(
-    ("us", "words"),
-    [(0, "0 us"), (999, "999 us"), (1_500, "1.50 ms"), (250_000, "250 ms"), (2_500_000, "2.50 s")],
-)
-def test_a_time_has_a_unit_that_fits(us: int, words: str) -> None:
-    assert time_words(us) == words
-
-
-def test_the_longest_bar_is_the_most_frequent_and_none_is_invisible() -> None:
-    found = Latencies()
-    for us, count in ((100, 1_000), (200, 500), (5_000, 1)):
-        for _ in range(count):
-            found.add(us)
-    lines = bars(found)
-    drawn = {line.split("  ")[-1].strip(): line for line in lines if not line.endswith(" 0")}
-    assert "█" * 40 in drawn
-    assert "█" * 20 in drawn
-    assert lines[-1].endswith("1  ▏")
