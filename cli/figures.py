@@ -215,7 +215,7 @@ def _troubles(found: Record) -> list[str]:
     if found["late_answers"]:
         lines.append(f"{found['late_answers']:,} answers came after they had been given up")
     if found["moved_connections"]:
-        lines.append(f"{found['moved_connections']:,} moves of connections to another node")
+        lines.append(f"connections moved to another node: {found['moved_connections']:,}")
     unknown = [name for name, cost in found["nodes"].items() if cost is None]
     if unknown:
         lines.append(f"no costs of {', '.join(unknown)}: away, or started again meanwhile")

@@ -76,7 +76,7 @@ def test_what_went_wrong_is_said_at_the_end() -> None:
         "errors: lost 2,000, no_leader 1",
         "3 puts may or may not have happened",
         "4 answers came after they had been given up",
-        "1 moves of connections to another node",
+        "connections moved to another node: 1",
         "no costs of n2: away, or started again meanwhile",
     ]
 
