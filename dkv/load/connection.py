@@ -123,17 +123,15 @@ class Connection:
                 return
             self._count += 1
             request_id = self._count.to_bytes(8)
-            bodies = []
-            for position in range(count):
+            if count > 1:
+                body = self._begin_list(request_id, sequences, sent_us)
+            else:
                 draw = load.draw()
-                if draw is None:
-                    break
-                place = position if count > 1 else -1
-                bodies.append(self._begin((request_id, place), draw, sequences, sent_us))
-            if not bodies:
+                body = draw and self._begin((request_id, -1), draw, sequences, sent_us)
+            if not body:
                 return
-            if not self._send(request_id, bodies[0] if count == 1 else list_of(bodies)):
-                self._take_back(request_id, len(bodies) if count > 1 else 0)
+            if not self._send(request_id, body):
+                self._take_back(request_id)
                 return
 
     def _may_send(self) -> bool:
@@ -152,6 +150,18 @@ class Connection:
             if self._sessions[self._turn].has_room(count):
                 return self._sessions[self._turn]
         return None
+
+    def _begin_list(
+        self, request_id: bytes, sequences: Sequences | None, sent_us: int
+    ) -> bytes | None:
+        """A message's requests, fewer where no more are drawn."""
+        bodies = []
+        for position in range(self._load.pipeline):
+            draw = self._load.draw()
+            if draw is None:
+                break
+            bodies.append(self._begin((request_id, position), draw, sequences, sent_us))
+        return list_of(bodies) if bodies else None
 
     def _begin(
         self, key: tuple[bytes, int], draw: Draw, sequences: Sequences | None, sent_us: int
@@ -181,10 +191,10 @@ class Connection:
             return False
         return True
 
-    def _take_back(self, request_id: bytes, count: int) -> None:
+    def _take_back(self, request_id: bytes) -> None:
         """Nothing of it has left."""
-        for position in range(count) if count else (-1,):
-            self._end(self._flights.pop((request_id, position)))
+        for key in [key for key in self._flights if key[0] == request_id]:
+            self._end(self._flights.pop(key))
         self._paused_us = now_us() + _PAUSE_US
 
     def _ask(self, request_id: bytes, op: str, session: int = 0, **fields: Any) -> None:
@@ -312,12 +322,13 @@ class Connection:
 
     def look_after(self, at_us: int) -> None:
         """News of the connection, answers that did not come, sessions that are not open yet."""
-        self.read()
-        for up, why in self._line.news(at_us):
-            if up:
-                self._rise()
-            else:
-                self._fall(at_us, why)
+        if self._line.has_news():
+            self.read()  # replies that came before it
+            for up, why in self._line.news(at_us):
+                if up:
+                    self._rise()
+                else:
+                    self._fall(at_us, why)
         self._line.renew(at_us)
         limit_us = at_us - self._load.ttl_us - _GRACE_US
         overdue = []

@@ -21,7 +21,7 @@ from dkv.load.connection import SESSION_OUTSTANDING, Connection, Load, Tally, no
 from dkv.load.latency import Latencies
 
 _POLLIN = int(zmq.POLLIN)
-_LOOK_MS = 20
+_LOOK_MS = 50  # between two looks at what no reply tells: connections, leaders, time
 _MEMBERS_US = 500 * MS  # how often it is asked who leads
 _DOWN_US = 500 * MS  # a connection that is down for so long goes elsewhere
 _MOVING_US = 1_000 * MS
@@ -219,6 +219,7 @@ class Generator:
 
     def _ask_who_leads(self, at_us: int) -> None:
         for scout in self._scouts.values():
+            scout.read()
             found, scout.members = scout.members, None
             if found and found["leader"] in self._target.addresses and found["term"] >= self._term:
                 self._leader, self._term = found["leader"], found["term"]

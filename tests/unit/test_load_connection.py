@@ -81,6 +81,12 @@ class Bench:
     def reply(self, request_id: bytes, body: Any) -> None:
         self.say(PROTOCOL, request_id, msgpack.packb(body))
 
+    def lose(self) -> None:
+        """The node ends; until the connection's pipe has gone with it."""
+        self._node.close()
+        while self.connection.socket.poll(10, zmq.POLLOUT):
+            pass
+
     def close(self) -> None:
         self.connection.close()
         self._node.close()
@@ -250,3 +256,15 @@ def test_moving_loses_what_is_under_way(bench: Bench) -> None:
     assert not connection.up
     assert bench.tally.errors == {"lost": 2}
     assert (bench.tally.unknown, connection.room) == (2, 2)
+
+
+@pytest.mark.parametrize("pipeline", [1, 2])
+def test_what_the_connection_does_not_take_was_never_under_way(bench: Bench, pipeline: int) -> None:
+    connection = bench.open(room=2, pipeline=pipeline)
+    bench.lose()
+    connection.fill()
+    assert (connection.under_way, connection.room) == (0, 2)
+    assert bench.back == [(True, KEY)] * pipeline
+    assert (bench.tally.errors, bench.tally.unknown) == ({}, 0)
+    connection.look_after(now_us())
+    assert not connection.up
