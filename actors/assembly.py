@@ -29,7 +29,8 @@ FORMAT = 1
 
 
 class Plan(NamedTuple):
-    """What a node was told. `folder` is how its data directory is called to people."""
+    """What a node was told. `folder` is how its data directory is called to people; `facts` says,
+    when it is asked, what `status` tells of the process."""
 
     name: str
     founding: Founding
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
     joining: bool = False
     verify: Verifier | None = None
     probe: str = ""
-    facts: dict[str, Any] = {}
+    facts: Callable[[], dict[str, Any]] = dict
     keep_log: bool = False
 
 
@@ -101,8 +102,10 @@ def _assemble(
     )
     machine = Machine(State(store, limits), plan.name, boot, counters[2])
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
-    facts = {"disk": hard.disk, "boot": boot, **plan.facts}
-    gateway = Gateway(plan.name, limits, admission, facts, counters[3])
+    identity = {"disk": hard.disk, "boot": boot}
+    gateway = Gateway(
+        plan.name, limits, admission, lambda: {**identity, **plan.facts()}, counters[3]
+    )
     return Actors(consensus, log, machine, gateway, boot, hard.disk)
 
 

@@ -63,7 +63,7 @@ class Gateway:
         node: str,
         limits: ClusterLimits,
         admission: Admission,
-        facts: dict[str, Any],
+        facts: Callable[[], dict[str, Any]],
         counters: Counters,
     ) -> None:
         self.counters = counters
@@ -209,6 +209,8 @@ class Gateway:
                 number = self._ledger.post(batch, attempt, self._now.us)
                 ttl_us = max(p.deadline_us for p in batch) - self._now.us
                 commands = tuple(p.packed for p in batch)
+                self.counters.add("batches")
+                self.counters.add("commands", len(commands))
                 letter = Propose(number, max(ttl_us // MS, 1), grows, commands)
                 self._out.append((Local.CONSENSUS, letter))
         return number
@@ -456,7 +458,7 @@ class Gateway:
             return
         self._ledger.close(pending)
         own = {"in_flight": self._ledger.count, "counters": self.counters.facts()}
-        status = {"node": {"name": self._node, **self._facts}, "gateway": own, **gathered}
+        status = {"node": {"name": self._node, **self._facts()}, "gateway": own, **gathered}
         self._out.append(replies.result(pending.asked.slip, self._node, 0, status))
 
 

@@ -6,6 +6,7 @@ reads verifies the chain.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class SqliteJournal:
         self._db = Database(path, _CACHE_KIB)
         self._added: list[Entry] = []  # not given to SQLite yet
         self._dirty_pages = self._db.wal_pages()
+        self._syncs = self._sync_us = 0
 
     # -- creation --------------------------------------------------------------------------------
     def hard(self) -> Hard | None:
@@ -119,13 +121,16 @@ class SqliteJournal:
     def commit(self) -> None:
         """One entry alone, the most frequent turn, is one statement and its own transaction: each
         statement gives the interpreter's lock away and waits for it again."""
+        if not self._added and not self._db.connection.in_transaction:
+            return
+        began_ns = time.monotonic_ns()
         if len(self._added) == 1 and not self._db.connection.in_transaction:
             self._db.execute(_INSERT, self._added.pop())
-        elif self._added or self._db.connection.in_transaction:
+        else:
             self._begin()
             self._db.execute("COMMIT")
-        else:
-            return
+        self._sync_us += (time.monotonic_ns() - began_ns) // 1_000
+        self._syncs += 1
         self._dirty_pages += 2
 
     def tidy(self, *, idle: bool) -> None:
@@ -145,7 +150,8 @@ class SqliteJournal:
         return fault_of(self._db.path, error)
 
     def sizes(self) -> dict[str, int]:
-        return {"log_bytes": self._db.bytes_on_disk()}
+        counts = {"syncs": self._syncs, "sync_us": self._sync_us}
+        return {"log_bytes": self._db.bytes_on_disk(), **counts}
 
     def close(self) -> None:
         self.commit()

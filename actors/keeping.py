@@ -65,7 +65,8 @@ class Journal(Protocol):
 
     def fault(self, error: Exception) -> Fault: ...
 
-    def sizes(self) -> dict[str, int]: ...
+    def sizes(self) -> dict[str, int]:
+        """For `status`: bytes on disk, and what the syncs cost, where that is known."""
 
     def tidy(self, *, idle: bool) -> None:
         """Checkpoint and give space back, between transactions, when it is due."""

@@ -179,6 +179,7 @@ class Log:
                 hard_term=self._hard.term, vote=self._hard.vote
             )
             self._witness.write(self._testimony)
+            self.counters.add("witness_writes")
             self._promised, self._lazy_us = False, None
 
     def _condemn(self, letter: Condemn) -> None:

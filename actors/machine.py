@@ -122,6 +122,8 @@ class Machine:
                 self._due = 0  # what was due is done: say when the next thing is
             size += entry_bytes(entry)
             self._since_commit[0] += max(len(outcome.results), 1)
+            self.counters.add("entries")
+            self.counters.add("commands", len(outcome.results))
             if (outcome.node, outcome.boot) == (self._node, self._boot):
                 out.append((Local.GATEWAY, Applied(outcome.batch, entry.index, outcome.results)))
             elif outcome is not NOTHING:

@@ -13,6 +13,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from cli import cluster, importing, keys
+from cli.bench import bench
 from cli.certs import certs
 from cli.checks import check
 from cli.contexts import (
@@ -74,6 +75,7 @@ for command in (
     cluster.status,
     certs,
     check,
+    bench,
 ):
     cli.add_command(command)
 cli.add_command(keys.put, "set")

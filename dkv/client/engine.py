@@ -48,7 +48,7 @@ class Engine:
         addresses = [str(parse_address(e, "endpoint")) for e in named if e.strip()]
         if not addresses:
             raise Misconfigured("no endpoint: name at least one node as host:port")
-        self._credentials, certificate = _credentials(cert, key, cacert, insecure, passphrase)
+        self._credentials, certificate = load_credentials(cert, key, cacert, insecure, passphrase)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.lines: list[Line] = []
         self.core = Core(addresses, self, Random(), certificate=certificate, pin=pin)
@@ -120,7 +120,7 @@ class Engine:
         self._context.term()
 
 
-def _credentials(
+def load_credentials(
     cert: FilePath | None,
     key: FilePath | None,
     cacert: FilePath | None,

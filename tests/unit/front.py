@@ -30,7 +30,7 @@ class Front:
         self.limits = limits or ClusterLimits()
         self.counters = Counters()
         self.admission = Admission(self.limits, verify if secure else None, "", self.counters)
-        self.gateway = Gateway("n1", self.limits, self.admission, {}, self.counters)
+        self.gateway = Gateway("n1", self.limits, self.admission, dict, self.counters)
         self.now_us = 1_000_000
         self.inside: list[Any] = []  # letters to the other actors
         self.replies: list[tuple[bytes, dict[str, Any]]] = []

@@ -216,3 +216,16 @@ def test_another_format_asks_for_a_newer_version(tmp_path: Path) -> None:
         journal.hard()
     assert caught.value.ending is Ending.NEWER_NEEDED
     journal.close()
+
+
+def test_syncs_are_counted_by_the_transactions_that_took_place(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "log.db")
+    journal.create(HARD, [FIRST])
+    before = journal.sizes()
+    journal.commit()  # nothing to commit
+    journal.replace(0, LOG[1:])
+    journal.commit()
+    after = journal.sizes()
+    journal.close()
+    assert after["syncs"] - before["syncs"] == 1
+    assert after["sync_us"] > before["sync_us"]

@@ -83,3 +83,30 @@ def test_a_flood_at_one_source_hides_no_letter_at_another() -> None:
     context.term()
     assert not failures
     assert waiting.heard_after == 1
+
+
+def test_a_thread_that_has_not_begun_or_has_ended_uses_no_processor() -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    mailbox, slot = Mailbox(context, Local.GATEWAY), Slot(context, Local.GATEWAY)
+    used: list[int] = []
+
+    class Once:
+        name = Local.GATEWAY
+        deadline = None
+        counters = Counters()
+
+        def handle(self, _batch: list[Any], _now: Instant) -> Outbox:
+            used.append(shell.cpu_us())
+            return [(Local.NODE, Stopped("gateway"))]
+
+    desks = [Desk(Once(), [(mailbox, ONE)])]
+    shell = Shell("test", "n1", context, desks, None, None, lambda _: None, lambda *_: None)
+    assert shell.cpu_us() == 0
+    slot.post([Stop()])
+    shell.start()
+    shell.join()
+    assert shell.cpu_us() == 0
+    assert used > [0]
+    mailbox.close()
+    slot.close()
+    context.term()
