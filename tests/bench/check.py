@@ -2,10 +2,10 @@
 
     python -m tests.bench.check BASE [--rounds 5] [--seconds 3] [--allow 10]
 
-Owns: the earlier commit's worktree, the verdict. Throughput on a shared machine says little; the CPU
-that the nodes spend on an operation says most, so that alone is judged: of all node processes, in
-interleaved rounds, under the load generator of this tree. Exits 0: not worse; 1: worse; 2: could not
-be measured.
+Owns: the earlier commit's worktree, the verdict. Throughput on a shared machine says little; the
+CPU that the nodes spend on an operation says most, so that alone is judged: of all node processes,
+in interleaved rounds, under the load generator of this tree. Exits 0: not worse; 1: worse; 2: could
+not be measured.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from tests.bench.work import Work
 
 WORKS = (Work("put", 64), Work("put", 256), Work("get", 64))
 _WORSE, _UNFIT = 1, 2
+_PACKAGES = ("dkv", "actors", "cli")
 
 
 def checked_out(base: str, folder: Path, stack: ExitStack) -> Path:
@@ -41,6 +42,9 @@ def checked_out(base: str, folder: Path, stack: ExitStack) -> Path:
     made = git("worktree", "add", "--detach", str(tree), base)
     if made.returncode:
         raise Unfit(f"BASE={base} could not be checked out: {made.stderr.strip()}")
+    lacking = [name for name in _PACKAGES if not (tree / name).is_dir()]
+    if lacking:  # Python would quietly take the ones that are installed: those of this tree
+        raise Unfit(f"BASE={base} has no {', '.join(lacking)}: it has no nodes to start")
     return tree
 
 

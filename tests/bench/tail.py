@@ -33,6 +33,10 @@ _LARGE = bytes(2**20)
 _LARGE_EVERY_S = 0.1
 _LARGE_KEYS = 16
 _BEAT_S = 0.01
+_COLUMNS = (
+    *("per_second", "p50_ms", "p99_ms", "p999_ms", "max_ms"),
+    *("longest_gap_ms", "client_pause_ms", "errors"),
+)
 Record = dict[str, Any]
 
 
@@ -170,11 +174,9 @@ def measure(nodes: Dkv, seconds: float, beside_s: float) -> dict[str, Any]:
 
 
 def printed(told: dict[str, Any]) -> str:
-    names = ("per_second", "p50_ms", "p99_ms", "p999_ms", "max_ms")
-    names += ("longest_gap_ms", "client_pause_ms", "errors")
-    rows = [("load", *names)]
-    for load in ("steady", "small_alone", "small_beside", "large"):
-        rows.append((load, *(f"{told[load][name]:,.2f}" for name in names)))
+    loads = ("steady", "small_alone", "small_beside", "large")
+    rows = [["load", *_COLUMNS]]
+    rows += [[load, *(f"{told[load][name]:,.2f}" for name in _COLUMNS)] for load in loads]
     steady, alone, beside = told["steady"], told["small_alone"], told["small_beside"]
     return (
         f"{figures.columns(rows)}\n"
