@@ -20,7 +20,7 @@ import zmq
 
 from dkv.errors import DkvError
 from tests.bench import figures, machine
-from tests.bench.dkv import Dkv, Load
+from tests.bench.dkv import Dkv, Load, commands_load
 from tests.bench.machine import Unfit
 from tests.bench.meter import Meter
 from tests.bench.processes import NotStarted
@@ -50,9 +50,13 @@ class Scale:
         """One cluster that grows; what it occupies and how long a node takes to start, too."""
         with self._cluster() as nodes:
             for count in (c for c in KEY_COUNTS if c <= most):
-                nodes.fill(Load(Work("put", 256), keys=count))
-                for work in (PUTS, GETS):
-                    self._point(nodes, "keys", count, Load(work, keys=count))
+                gets = Load(GETS, keys=count)
+                if commands_load(gets):  # it puts that many more each time: once
+                    self._point(nodes, "keys", count, gets, rounds=1)
+                else:
+                    nodes.fill(Load(Work("put", 256), keys=count))
+                    self._point(nodes, "keys", count, gets)
+                self._point(nodes, "keys", count, Load(PUTS, keys=count))
                 self._note("keys", count, "size", _sizes(nodes))
 
     def values(self) -> None:
@@ -94,9 +98,10 @@ class Scale:
         finally:
             nodes.close()
 
-    def _point(self, nodes: Dkv, series: str, at: int, load: Load) -> None:
+    def _point(self, nodes: Dkv, series: str, at: int, load: Load, rounds: int = 0) -> None:
+        """`rounds` 0: as many as were asked for."""
         try:
-            runs = [_run(nodes, load, self._seconds) for _ in range(self._rounds)]
+            runs = [_run(nodes, load, self._seconds) for _ in range(rounds or self._rounds)]
         except _FAILURES as error:
             self._failed(f"{series} {at:,}, {load.work.name}", error)
             return
