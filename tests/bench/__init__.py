@@ -3,6 +3,7 @@
     work       what is asked of a store, and what one measured run says
     machine    what this machine is; its disk's flushes and its processes' CPU, as counters
     meter      those counters sampled while a run goes on
+    orderly    where data lies, and that nothing is left
     processes  one system's processes, and their end
     sockets    a closed loop over plain sockets, for stores whose protocol we speak ourselves
     etcd (with http2, h2load), zookeeper, dkv    the contestants

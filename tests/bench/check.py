@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from tests.bench import figures, machine
+from tests.bench import figures, machine, orderly
 from tests.bench.compare import one_run
 from tests.bench.dkv import Dkv
 from tests.bench.machine import Unfit
@@ -118,7 +118,7 @@ def main() -> None:
         parser.error("--rounds and --seconds are at least 1")
     try:
         with ExitStack() as stack:
-            folder = machine.scratch(stack)
+            folder = orderly.scratch(stack)
             source = checked_out(given.base, folder, stack)
             base = started(given.base, folder / "base-nodes", source, stack)
             this = started("this tree", folder / "this-nodes", machine.ROOT, stack)
@@ -137,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    orderly.run(main)

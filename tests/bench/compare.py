@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench import figures, machine
+from tests.bench import figures, machine, orderly
 from tests.bench.dkv import Dkv
 from tests.bench.etcd import Etcd
 from tests.bench.machine import Unfit
@@ -204,7 +204,7 @@ def main() -> None:
     try:
         known = known_from(given.usual)
         with ExitStack() as stack:
-            folder = machine.scratch(stack)
+            folder = orderly.scratch(stack)
             facts: dict[str, Any] = {
                 "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "commit": machine.commit(),
@@ -232,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    orderly.run(main)

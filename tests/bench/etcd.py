@@ -67,7 +67,7 @@ class Etcd:
                 "--quota-backend-bytes", str(_QUOTA_BYTES),
                 "--logger", "zap", "--log-level", "warn",
             ])  # fmt: skip
-        self._processes.wait_until(lambda: self._leader() is not None, "leader of etcd")
+        self._processes.wait_until(self._all_follow, "leader of etcd")
         fill = partial(http2.Calls, Work("put", 64))
         Loop("etcd's filling", fill, self._ports(), 64, lambda turn: turn).run_turns(KEYS)
 
@@ -107,6 +107,10 @@ class Etcd:
             if status.get("leader") and status["leader"] == status["header"]["member_id"]:
                 return port
         return None
+
+    def _all_follow(self) -> bool:
+        """Whether each node serves and knows a leader."""
+        return all(_status(port).get("leader") for port in self._clients)
 
     def _revision(self) -> int:
         return int(_status(self._ports()[0])["header"]["revision"])

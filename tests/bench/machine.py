@@ -6,12 +6,8 @@ Owns: the fields of /proc and /sys that are read. Must never know what runs.
 import json
 import os
 import platform
-import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +38,13 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Of this tree, with `+` if it has changes; empty outside a repository."""
+    """Of this tree, with `+` if it has changes; empty without git or a repository."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+        except FileNotFoundError:
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
@@ -58,15 +57,6 @@ def check_disk(folder: Path) -> None:
         raise Unfit(
             f"{folder} is on {kind}, where a sync costs nothing: set TMPDIR to a folder on a disk"
         )
-
-
-def scratch(stack: ExitStack) -> Path:
-    """A folder on a disk, removed when the stack closes. Unfit: there is only memory. From here on
-    SIGTERM ends this process as Ctrl-C does, so that nothing is left behind."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dkv-bench-")))
-    check_disk(folder)
-    return folder
 
 
 def save(file: Path, told: dict[str, Any]) -> None:

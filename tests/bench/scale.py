@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from dkv.errors import DkvError
-from tests.bench import figures, machine
+from tests.bench import figures, machine, orderly
 from tests.bench.dkv import Dkv, Load, commands_load
 from tests.bench.machine import Unfit
 from tests.bench.meter import Meter
@@ -163,7 +163,7 @@ def main() -> None:
         parser.error("--rounds and --seconds are at least 1")
     with ExitStack() as stack:
         try:
-            folder = machine.scratch(stack)
+            folder = orderly.scratch(stack)
         except Unfit as error:
             sys.exit(str(error))
         facts = machine.facts(folder)
@@ -211,4 +211,4 @@ def summary(points: list[Record]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    orderly.run(main)

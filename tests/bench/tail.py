@@ -20,7 +20,7 @@ from typing import Any
 
 from dkv.client import AsyncClient
 from dkv.errors import DkvError, RequestError
-from tests.bench import figures, machine
+from tests.bench import figures, machine, orderly
 from tests.bench.dkv import Dkv, Load
 from tests.bench.machine import Unfit
 from tests.bench.processes import NotStarted
@@ -196,7 +196,7 @@ def main() -> None:
         parser.error("--seconds and --beside-seconds are at least 1")
     try:
         with ExitStack() as stack:
-            folder = machine.scratch(stack)
+            folder = orderly.scratch(stack)
             told: dict[str, Any] = {
                 "kind": "tail",
                 "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -216,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    orderly.run(main)

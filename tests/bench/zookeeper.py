@@ -77,7 +77,7 @@ class ZooKeeper:
                 f"-Dzookeeper.log.dir={self.folder}", "-cp", f"{_CONF}:{_JAR}",
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(settings),
             ])  # fmt: skip
-        self._processes.wait_until(lambda: self._leader() is not None, "leader of ZooKeeper")
+        self._processes.wait_until(self._all_serve, "leader of ZooKeeper")
         self._turns(_Create, 1, 1)
         self._turns(_CreateKey, 64, KEYS)
         for work in (Work("put", 64), Work("get", 64)):
@@ -112,6 +112,9 @@ class ZooKeeper:
             if "Mode: leader" in _four_letters(port, b"srvr"):
                 return port
         return None
+
+    def _all_serve(self) -> bool:
+        return all("Mode: " in _four_letters(port, b"srvr") for port in self._clients)
 
 
 def _four_letters(port: int, command: bytes) -> str:
