@@ -113,12 +113,16 @@ class Dkv:
         return self.load(Load(work), seconds)
 
     def load(self, load: Load, seconds: float) -> Measured | None:
-        """The one place that decides who makes the load."""
-        if commands_load(load):
-            return self._by_command(load, seconds)
-        if load.work.pipelined:
-            return None
-        return asyncio.run(self._by_client(load, seconds))
+        """The one place that decides who makes the load. None: this needs `dkvctl bench`. Broken:
+        the cluster does not answer."""
+        try:
+            if commands_load(load):
+                return self._by_command(load, seconds)
+            if load.work.pipelined:
+                return None
+            return asyncio.run(self._by_client(load, seconds))
+        except (DkvError, AssertionError) as error:  # the latter: the cluster has no leader
+            raise Broken(f"dkv, at {load.work.name}: {error}") from error
 
     def close(self) -> None:
         for name in list(self.cluster.processes):

@@ -94,6 +94,8 @@ def run(work: Work, ports: list[int], seconds: float, folder: Path) -> Measured:
         started.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
     try:
         printed = [p.communicate(timeout=whole_s + _PATIENCE_S)[0] for p in started]
+    except subprocess.TimeoutExpired as error:
+        raise Broken(f"h2load has not ended {_PATIENCE_S} s after its time") from error
     finally:
         for process in started:
             process.kill()
