@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
+DRAW := $(VENV)/.ready-bench
 
 .PHONY: help run test test-long sim mutants chaos check certs format clean
+.PHONY: bench bench-check bench-scale bench-tail bench-plots
 
 FROM ?= 1
 SEEDS ?= 300
@@ -35,6 +37,23 @@ SECONDS ?= 30
 chaos: $(DEV)  ## Harm real processes: RUNS=5 SECONDS=30 SEED=… KIND=… (needs root).
 	@$(BIN)/python -m tests.chaos --runs $(RUNS) --seconds $(SECONDS) \
 		$(if $(SEED),--seed $(SEED)) $(if $(KIND),--kind $(KIND))
+
+bench: $(READY)  ## Beside etcd and ZooKeeper, where installed: ROUNDS=5 BENCH="--seconds 5 …".
+	@$(BIN)/python -m tests.bench.compare --rounds $(ROUNDS) $(BENCH)
+
+ROUNDS ?= 5
+bench-check: $(READY)  ## CPU an operation against the commit BASE=…; fails beyond 10 % worse.
+	@test -n "$(BASE)" || { echo "say against which commit: make bench-check BASE=…"; exit 2; }
+	@$(BIN)/python -m tests.bench.check --rounds $(ROUNDS) $(BENCH) "$(BASE)"
+
+bench-scale: $(READY)  ## dkv against keys, value size, nodes, connections (BENCH="--most-keys …").
+	@$(BIN)/python -m tests.bench.scale $(BENCH)
+
+bench-tail: $(READY)  ## Longest stall of a steady load; small puts beside large ones.
+	@$(BIN)/python -m tests.bench.tail $(BENCH)
+
+bench-plots: $(DRAW)  ## Draw build/bench*.json into docs/plots/.
+	@$(BIN)/python -m tests.bench.plots $(FILES)
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .
@@ -66,4 +85,8 @@ $(READY): pyproject.toml | $(VENV)/bin/pip
 
 $(DEV): pyproject.toml | $(VENV)/bin/pip
 	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dev]'
+	@touch $@ $(READY)
+
+$(DRAW): pyproject.toml | $(VENV)/bin/pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[bench]'
 	@touch $@ $(READY)
