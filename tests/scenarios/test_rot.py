@@ -58,6 +58,7 @@ def test_a_damaged_disk_is_refused_at_start(what: str, seed: int) -> None:
 def test_rot_under_a_running_node_is_never_served(what: str, seed: int) -> None:
     world, victim, other = busy(seed)
     assert world.nodes[victim].disk.rot(what, Random(seed))
+    world.invariants.distrusted.add(victim)  # it acknowledges once more what it cannot know is gone
     read_all(world, victim, "serializable")
     read_all(world, victim, "linearizable")
     assert world.put(other, b"more", b"").ok
