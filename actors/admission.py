@@ -55,12 +55,14 @@ class Verifier(Protocol):
 
 
 class Slip(NamedTuple):
-    """Where an answer goes: connection, frames to repeat, place in a list of requests (or -1)."""
+    """Where an answer goes: connection, frames to repeat, place in a list of requests (or -1);
+    whether it may go in one message with others."""
 
     client: bytes
     delimiter: bool
     request_id: bytes
     position: int
+    burst: bool = False
 
 
 class Asked(NamedTuple):
@@ -138,6 +140,8 @@ class Admission:
     def _check(self, slip: Slip, principal: Principal, raw: Any) -> Asked | Refusal:
         try:
             header = read_header(raw)
+            if header.burst:
+                slip = Slip(*slip[:4], True)
             request, fields = read_command(header.command, self._limits)
             if principal.role < request.role:
                 words = (

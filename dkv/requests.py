@@ -229,6 +229,7 @@ HEADER: dict[str, tuple[Any, int]] = {
     "retry": (bool, 1),
     "ttl_ms": (int, REQUEST_TTL_MS_MAX),
     "level": (str, 16),
+    "burst": (bool, 1),
 }
 
 
@@ -251,6 +252,7 @@ class Header(NamedTuple):
     retry: bool = False
     ttl_ms: int = REQUEST_TTL_MS_DEFAULT
     level: str = "linearizable"
+    burst: bool = False  # its reply may come in one message with others
 
 
 def read_body(body: bytes, bytes_max: int) -> tuple[list[Any], bool]:
