@@ -160,8 +160,10 @@ class AsyncClient:
             self._loop.call_soon(self._watch, number)
 
     def _read(self, number: int) -> None:
+        """Whoever gets an answer runs next, and what it starts is flushed behind it: one turn of
+        the loop earlier than if it had to ask for that itself."""
         self._engine.read(number)
-        self._look_ahead()
+        self._flush_soon()
 
     def _watch(self, number: int) -> None:
         if not self._closed:

@@ -96,6 +96,12 @@ class Message:
 def messages_of(calls: list[Call], together: int) -> Iterable[list[Call]]:
     """The calls in order, cut into messages of at most so many and of about _MESSAGE_BYTES; a
     larger command goes alone."""
+    if len(calls) == 1:
+        return (calls,)
+    return _parts_of(calls, together)
+
+
+def _parts_of(calls: list[Call], together: int) -> Iterable[list[Call]]:
     part: list[Call] = []
     size = 0
     for call in calls:

@@ -231,7 +231,7 @@ class Core:
             return ()
         ready, self._ready = self._ready, []
         groups: dict[int, list[Call]] = {}
-        for call, endpoint in zip(ready, self.nodes.chosen(ready), strict=True):
+        for call, endpoint in zip(ready, self.nodes.choose_for(ready), strict=True):
             if call.at != READY:
                 continue
             if endpoint is None:
@@ -248,8 +248,10 @@ class Core:
         """One message."""
         self._ids += 1
         request_id = self._ids.to_bytes(8)
-        requests = [self._request(call) for call in calls]
-        body = self._pack(requests if len(calls) > 1 else requests[0])
+        if len(calls) == 1:
+            body = self._pack(self._request(calls[0]))
+        else:
+            body = self._pack([self._request(call) for call in calls])
         if not self._wire.send(endpoint, (PROTOCOL, request_id, body)):
             for call in calls:
                 self._pause(call, self.now_us + _BACKOFF_US)

@@ -31,6 +31,7 @@ class Nodes:
         self.endpoints = [Endpoint(a) for a in addresses]
         self.leader = ""
         self._turn = rng.randrange(len(addresses))
+        self._wrote_to = 0
         self._together = together
 
     def connected(self) -> list[int]:
@@ -41,6 +42,10 @@ class Nodes:
         one than last time, if there is a choice."""
         if call.only is not None:
             return call.only if self.endpoints[call.only].connected else None
+        if call.is_write and call.avoid == ANY:
+            last = self.endpoints[self._wrote_to]  # mostly it still leads
+            if last.node == self.leader != "" and last.connected and last.denied is None:
+                return self._wrote_to
         connected = self.connected()
         usable = [i for i in connected if self.endpoints[i].denied is None] or connected
         others = [i for i in usable if i != call.avoid] or usable
@@ -49,30 +54,31 @@ class Nodes:
         if call.is_write:
             for i in others:
                 if self.leader and self.endpoints[i].node == self.leader:
+                    self._wrote_to = i
                     return i
         self._turn += 1
         return others[self._turn % len(others)]
 
-    def chosen(self, calls: list[Call]) -> Iterable[int | None]:
-        """For each call of a moment its endpoint: the same for all first attempts of writes, for
-        some reads each."""
-        writes_to: int | None = None
-        reads_to: int | None = None
-        writes = reads = 0
-        write_run, read_run = (len(calls), _READS_TOGETHER) if self._together else (1, 1)
+    def choose_for(self, calls: list[Call]) -> Iterable[int | None]:
+        """For each call of a moment its endpoint: the same for those that are alike, though only
+        for some reads each."""
+        if len(calls) == 1 or not self._together:
+            return map(self.choose, calls)
+        return self._chosen(calls)
+
+    def _chosen(self, calls: list[Call]) -> Iterable[int | None]:
+        chosen: dict[tuple[bool, int], int | None] = {}
+        reads = 0
         for call in calls:
-            if call.only is not None or call.avoid != ANY:
+            alike = call.is_write, call.avoid
+            if call.only is not None:
                 yield self.choose(call)
-            elif call.is_write:
-                if writes % write_run == 0:
-                    writes_to = self.choose(call)
-                writes += 1
-                yield writes_to
-            else:
-                if reads % read_run == 0:
-                    reads_to = self.choose(call)
+                continue
+            if not call.is_write:
                 reads += 1
-                yield reads_to
+            if alike not in chosen or (not call.is_write and reads % _READS_TOGETHER == 1):
+                chosen[alike] = self.choose(call)
+            yield chosen[alike]
 
     def why_not(self) -> str:
         """For people: how each endpoint fares, those that fare alike together."""
