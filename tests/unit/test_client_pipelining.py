@@ -237,6 +237,18 @@ def test_a_lost_connection_sends_the_whole_list_again_together() -> None:
     assert all(s.header["retry"] for s in table.sent)
 
 
+def test_what_was_sent_again_is_given_its_time_although_the_old_message_had_its_own() -> None:
+    table = opened()
+    sent = table.start_together("put", "put")
+    table.wait(1_400 * MS)
+    table.disconnect(sent[0].endpoint)
+    assert sizes(table) == [2, 2]
+    table.wait(1_400 * MS)
+    assert sizes(table) == [2, 2]
+    table.wait(200 * MS)
+    assert sizes(table) == [2, 2, 2]
+
+
 def test_a_pipe_that_is_full_takes_all_of_them_later() -> None:
     table = opened()
     table.full = True
