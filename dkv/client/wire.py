@@ -129,22 +129,17 @@ class Line:
     def has_news(self) -> bool:
         return bool(int(Backend.get(self.monitor, _EVENTS_NOW)) & _POLLIN)
 
-    def replies(self) -> Iterable[tuple[bytes, bytes, bytes]]:
-        """The messages that have arrived. A reply has three frames; only of the third it is asked
-        whether more follow, for that costs as much as a frame. What breaks the protocol is dropped,
-        with a neighbour perhaps, which is then sent again."""
+    def replies(self) -> Iterable[list[bytes]]:
+        """The messages that have arrived. Whether there are any is asked before each, for the
+        exception that says that there are none costs twice as much."""
         receive, socket, look = Backend.recv, self.socket, Backend.get
-        try:
-            while int(look(socket, _EVENTS_NOW)) & _POLLIN:  # `Again` costs twice as much
-                protocol = receive(socket, _NOBLOCK)
-                request_id = receive(socket, _NOBLOCK)
-                body = receive(socket, _NOBLOCK, False)  # asking a Frame for `more` costs least
-                if not body.more:
-                    yield protocol, request_id, body.bytes
-                while body.more:
-                    body = receive(socket, _NOBLOCK, False)
-        except zmq.Again:
-            return
+        while int(look(socket, _EVENTS_NOW)) & _POLLIN:
+            part = receive(socket, _NOBLOCK, False)  # asking a Frame for `more` costs least
+            frames = [part.bytes]
+            while part.more:
+                part = receive(socket, _NOBLOCK, False)
+                frames.append(part.bytes)
+            yield frames
 
     def news(self, now_us: int) -> Iterable[tuple[bool, str]]:
         """(connected, why not) for each change since the last call."""

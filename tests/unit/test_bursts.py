@@ -71,7 +71,10 @@ def test_each_connection_has_its_own_burst() -> None:
         front.request([put(burst=True), put(burst=True)], client=client)
     answer = (0, 0, pack_answer(Code.OK, 5, {}))
     front.handle(*[Applied(x.batch, 9, (answer, answer)) for x in front.inside])
-    assert [(client, frames[1]) for client, frames in front.messages] == [(b"c1", b""), (b"c2", b"")]
+    assert [(client, frames[1]) for client, frames in front.messages] == [
+        (b"c1", b""),
+        (b"c2", b""),
+    ]
     assert [len(b) for b in bodies(front)] == [2, 2]
 
 
