@@ -9,19 +9,16 @@ were half of what a call cost (measured).
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dkv.errors import RequestError
-from dkv.limits import KIB, MS
+from dkv.limits import MS
 
 TRY_US = 1_500 * MS  # without an answer for so long, another node is asked
 GRACE_US = 250 * MS  # a node answers at the deadline: its answer needs this to arrive
 _PATIENT_TRIES = 2  # after so many attempts each is given twice the time
 _NEVER_US = -1
-# What a gateway takes in a turn: a larger message would keep the node's heartbeats waiting.
-_MESSAGE_BYTES = 64 * KIB
-_REQUEST_BYTES = 96  # what a request adds to its command, at most
 _SPARE = 1_000
 
 # Where a call is: the number of the endpoint that has it, or one of these.
@@ -78,11 +75,11 @@ class Call:
 class Message:
     """Attempts that were sent together. `calls`: by position, None where answered or settled."""
 
-    __slots__ = ("calls", "endpoint", "id", "open", "sent_us", "wake_us")
+    __slots__ = ("calls", "id", "open", "sent_us", "wake_us")
 
-    def __init__(self, request_id: bytes, endpoint: int, calls: list[Call], now_us: int) -> None:
-        self.id, self.endpoint, self.sent_us = request_id, endpoint, now_us
-        self.calls: list[Call | None] = [*calls]
+    def __init__(self, request_id: bytes, calls: list[Call | None], now_us: int) -> None:
+        self.id, self.sent_us = request_id, now_us
+        self.calls = calls
         self.open = len(calls)
         self.wake_us = _NEVER_US
 
@@ -91,27 +88,6 @@ class Message:
         self.calls[position] = None
         self.open -= 1
         return not self.open
-
-
-def messages_of(calls: list[Call], together: int) -> Iterable[list[Call]]:
-    """The calls in order, cut into messages of at most so many and of about _MESSAGE_BYTES; a
-    larger command goes alone."""
-    if len(calls) == 1:
-        return (calls,)
-    return _parts_of(calls, together)
-
-
-def _parts_of(calls: list[Call], together: int) -> Iterable[list[Call]]:
-    part: list[Call] = []
-    size = 0
-    for call in calls:
-        more = len(call.command) + _REQUEST_BYTES
-        if part and (size + more > _MESSAGE_BYTES or len(part) == together):
-            yield part
-            part, size = [], 0
-        part.append(call)
-        size += more
-    yield part
 
 
 class Alarms:

@@ -33,8 +33,8 @@ from dkv.client.attempts import (
     Call,
     Done,
     Message,
-    messages_of,
 )
+from dkv.client.bursts import messages_of, replies_of
 from dkv.client.nodes import Endpoint, Nodes
 from dkv.client.session import Session
 from dkv.errors import Applied, Code, RequestError, error_told, request_error
@@ -236,10 +236,13 @@ class Core:
                 continue
             if endpoint is None:
                 self._pause(call, min(call.deadline_us, self.now_us + _BACKOFF_US_MAX))
+            elif endpoint in groups:
+                groups[endpoint].append(call)
             else:
-                groups.setdefault(endpoint, []).append(call)
+                groups[endpoint] = [call]
         for endpoint, calls in groups.items():
-            self._present(endpoint)
+            if self._certificate and endpoint not in self._presented:
+                self._present(endpoint)
             for part in messages_of(calls, self._together):
                 self._post(endpoint, part)
         return groups
@@ -257,15 +260,12 @@ class Core:
                 self._pause(call, self.now_us + _BACKOFF_US)
             return
         now_us = self.now_us
-        message = Message(request_id, endpoint, calls, now_us)
-        self._messages[request_id] = message
-        wake_us = now_us + 2 * TRY_US
+        self._messages[request_id] = message = Message(request_id, [*calls], now_us)
         for position, call in enumerate(calls):
             call.tries += 1
             call.at, call.avoid = endpoint, ANY
             call.attempts.append((message, position))
-            wake_us = min(wake_us, call.due_us(now_us))
-        self._alarms.set(message, wake_us)
+        self._alarms.set(message, min([call.due_us(now_us) for call in calls]))
 
     def _request(self, call: Call) -> dict[str, Any]:
         remaining_ms = max((call.deadline_us - self.now_us) // MS, 1)
@@ -293,8 +293,6 @@ class Core:
 
     def _present(self, endpoint: int) -> None:
         """Show the certificate before the first request on a connection."""
-        if not self._certificate or endpoint in self._presented:
-            return
         self._presented.add(endpoint)
         command = pack_command("present", certificate=self._certificate)
         body = msgpack.packb({"command": command})
@@ -349,23 +347,10 @@ class Core:
 
     def received(self, endpoint: int, frames: Sequence[bytes]) -> None:
         """A reply, or a burst of them; what is neither is dropped."""
-        try:
-            protocol, request_id, packed = frames
-            body = msgpack.unpackb(packed)
-        except (ValueError, msgpack.UnpackException):
-            return
-        if protocol != PROTOCOL:
-            return
-        if type(body) is dict:
+        for request_id, body in replies_of(frames):
             self._replied(endpoint, request_id, body)
-        elif type(body) is list and not request_id:
-            for reply in body:
-                if type(reply) is dict and type(reply.get("id")) is bytes:
-                    self._replied(endpoint, reply["id"], reply)
 
     def _replied(self, endpoint: int, request_id: bytes, body: dict[str, Any]) -> None:
-        if body.get("partial"):
-            return
         self.nodes.endpoints[endpoint].node = body.get("node", "")
         message = self._messages.get(request_id)
         if message is None:
@@ -379,8 +364,8 @@ class Core:
             self._replied_to(endpoint, message, position, body)
 
     def _replied_to_all(self, endpoint: int, message: Message, body: dict[str, Any]) -> None:
-        """The reply to a message of one request. Or the refusal of a list as a whole, by a node that
-        has not seen our certificate, say: nothing of it was carried out."""
+        """To a message of one request. Or a list was refused as a whole, by a node that has not
+        seen our certificate, say: nothing of it was carried out."""
         if len(message.calls) > 1 and "error" not in body:
             return
         for position in range(len(message.calls)):

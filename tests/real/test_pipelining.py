@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dkv.client import AsyncClient, ConditionFailed, RequestError, Written
+from dkv.client.pipeline import Later
 from dkv.client.recording import AsyncRecorder, merged
 from dkv.history import Operation, Verdict, check
 from tests.real.cluster import Cluster
@@ -66,7 +67,8 @@ def test_a_pipeline_has_an_outcome_for_each_call_in_order(cluster: Cluster, pipe
             many.get("nowhere")
             many.delete("nothing")
             large = many.put("large", bytes(300_000))
-        assert first.is_known and large.is_known
+        assert first.is_known
+        assert large.is_known
         one, two, three, four, five, six = many.results()
         assert isinstance(two, ConditionFailed)
         with pytest.raises(ConditionFailed):
@@ -108,9 +110,16 @@ def test_a_recorded_history_of_pipelined_calls_is_linearizable(cluster: Cluster)
 
 def test_a_pipeline_that_is_left_by_an_error_waits_for_nothing(cluster: Cluster) -> None:
     with cluster.client() as kv:
-        with pytest.raises(KeyError), kv.pipeline() as many:
-            later = many.put("a", "1")
-            raise KeyError
+        begun: list[Later[Written]] = []
+
+        def begin_and_fail() -> None:
+            with kv.pipeline() as many:
+                begun.append(many.put("a", "1"))
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            begin_and_fail()
+        (later,) = begun
         assert not later.is_known
         kv.put("b", "1")  # the client goes on, and takes what was begun with it
         assert isinstance(later.result(), Written)
