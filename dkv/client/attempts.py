@@ -4,8 +4,7 @@ Owns: what a client remembers of a call from its start to its outcome; which att
 which reply; who is woken when. Must never know what a reply means, nor where anything is sent.
 
 Calls that are ready at the same time share a message, and with it the request id and the alarm: an
-attempt is (message, position). Kept so because an id, a heap entry and a table entry for each call
-were half of what a call cost (measured).
+attempt is (message, position).
 """
 
 import heapq
