@@ -60,13 +60,14 @@ class Pipeline:
     A call returns at once, or waits while 4,096 are under way; `timeout` counts from there. Leaving
     the block waits until every outcome is known. Nothing is rolled back, and no order of execution
     is promised: who needs one call to follow another takes its `result()` in between. If the block
-    raises, nothing is waited for, and what was begun may yet happen.
+    raises, nothing is waited for, and what was begun may yet happen. One thread uses a pipeline;
+    others may use the client meanwhile.
     """
 
     def __init__(self, begin: Begin, run: Run, read_level: str) -> None:
         self._begin, self._run, self._read_level = begin, run, read_level
         self._laters: list[Later[Any]] = []
-        self._under_way = 0
+        self._known = 0  # of them; written only while time passes, so under the client's lock
         self._calls_held = 0
         self._bytes_held = 0
 
@@ -110,12 +111,11 @@ class Pipeline:
         later = Later(ask, self._run)
 
         def done(body: dict[str, Any] | None, error: RequestError | None) -> None:
-            self._under_way -= 1
+            self._known += 1
             later._settle(body, error)
 
         self._begin(ask, done)
         self._laters.append(later)
-        self._under_way += 1
         self._calls_held += 1
         self._bytes_held += sum(len(v) for v in ask.fields.values() if isinstance(v, bytes))
         if self._calls_held >= _CALLS_HELD or self._bytes_held >= _BYTES_HELD:
@@ -124,4 +124,4 @@ class Pipeline:
 
     def _send(self, under_way_max: int) -> None:
         self._calls_held = self._bytes_held = 0
-        self._run(lambda: self._under_way <= under_way_max)
+        self._run(lambda: len(self._laters) - self._known <= under_way_max)

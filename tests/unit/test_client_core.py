@@ -31,6 +31,15 @@ def test_an_answer_reaches_its_request_once() -> None:
     assert table.sent == []
 
 
+def test_what_cannot_be_packed_is_raised_at_once_and_leaves_nothing_behind() -> None:
+    table = Table()
+    table.answer(table.put())
+    with pytest.raises(TypeError):
+        table.core.start("put", {"key": b"k", "value": object()}, print, timeout_us=1 * SECOND)
+    sent = table.put()
+    assert (sent.place, sent.command["value"]) == ((7, 2, 2), b"v")
+
+
 def test_an_answered_call_is_not_kept_until_its_deadline() -> None:
     table = Table()
     call = weakref.ref(table.start("get"))
