@@ -56,12 +56,14 @@ class Verifier(Protocol):
 
 
 class Slip(NamedTuple):
-    """Where an answer goes: connection, frames to repeat, place in a list of requests (or -1)."""
+    """Where an answer goes: connection, frames to repeat, place in a list of requests (or -1);
+    whether it may go in one message with others."""
 
     client: bytes
     delimiter: bool
     request_id: bytes
     position: int
+    burst: bool = False
 
 
 class Asked(NamedTuple):
@@ -115,7 +117,7 @@ class Admission:
             return (self._refuse(slip, error),)
         if not listed:
             return (self._check(slip, principal, requests[0]),)
-        client, delimiter, request_id, _position = slip
+        client, delimiter, request_id = slip[:3]
         return [
             self._check(Slip(client, delimiter, request_id, position), principal, request)
             for position, request in enumerate(requests)
@@ -143,6 +145,8 @@ class Admission:
     def _check(self, slip: Slip, principal: Principal, raw: Any) -> Asked | Refusal:
         try:
             header = read_header(raw)
+            if header.burst:
+                slip = Slip(*slip[:4], True)
             request, fields = read_command(header.command, self._limits)
             if principal.role < request.role:
                 words = (

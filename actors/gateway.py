@@ -109,7 +109,7 @@ class Gateway:
         self._look_after_batches()
         self._propose_what_waits()
         self._end_if_stopping()
-        out, self._out = self._out, []
+        out, self._out = replies.in_bursts(self._out), []
         return out
 
     # == in: requests ============================================================================

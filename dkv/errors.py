@@ -18,7 +18,7 @@ Any other exception out of `dkv` is a bug.
 """
 
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Applied = Literal["no", "yes", "unknown"]
 Retry = Literal["never", "same", "later", "other"]
@@ -203,3 +203,14 @@ def request_error(code: Code, words: str, applied: Applied, leader: str = "") ->
     if applied != "no":
         return Uncertain(code, words, applied, leader)
     return _CLASS_BY_CODE.get(code, Rejected)(code, words, applied, leader)
+
+
+def error_told(fields: dict[str, Any]) -> RequestError:
+    """The exception that a reply's `error` stands for. A newer node's code is treated by class."""
+    code = CODE_BY_NAME.get(fields.get("code", ""), Code.BAD_REQUEST)
+    applied = fields.get("applied", "unknown")
+    error = request_error(code, fields.get("words", RULES[code].words), applied)
+    error.leader = fields.get("leader", "")
+    if isinstance(error, ConditionFailed):
+        error.key_revision = fields.get("key_revision", 0)
+    return error

@@ -32,6 +32,7 @@ NESTING_MAX = 8  # depth of msgpack from outside
 FRAMES_MAX = 8  # payload frames of one message; more is noise
 REQUEST_ID_BYTES_MAX = 32
 REQUESTS_PER_MESSAGE_MAX = 1024
+BURST_BYTES_MAX = 256 * KIB  # replies in one message; one larger reply goes alone
 ENTRY_BYTES_MAX = 1 * MIB  # a batch of commands; one larger command goes alone
 ENTRY_COMMANDS_MAX = 1_000
 APPEND_BYTES_MAX = 1 * MIB  # entries in one Append; one larger entry goes alone

@@ -231,6 +231,7 @@ HEADER: dict[str, tuple[Any, int]] = {
     "retry": (bool, 1),
     "ttl_ms": (int, REQUEST_TTL_MS_MAX),
     "level": (str, 16),
+    "burst": (bool, 1),
 }
 
 
@@ -253,6 +254,7 @@ class Header(NamedTuple):
     retry: bool = False
     ttl_ms: int = REQUEST_TTL_MS_DEFAULT
     level: str = "linearizable"
+    burst: bool = False  # its reply may come in one message with others
 
 
 _SOUND_HEADER = reader(

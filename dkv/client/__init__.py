@@ -6,20 +6,35 @@
         kv.put("greeting", "hello")
         print(kv.get("greeting").value)
 
-`AsyncClient` has the same methods as coroutines. Errors are those of `dkv.errors`: `Rejected` (it
+Many calls at once, each with its own outcome:
+
+    with kv.pipeline() as many:
+        for key, value in pairs:
+            many.put(key, value)
+    for outcome in many.results():
+        ...
+
+`AsyncClient` has the same methods as coroutines; calls that are started within one turn of the loop
+share messages by themselves. Errors are those of `dkv.errors`: `Rejected` (it
 did not happen) and `Uncertain` (it may have) are different exceptions.
 
     core      what to send where and when to give up; no socket, no clock
+    attempts  a call, the messages that carry its attempts, and the alarms of both
+    bursts    how many requests make a message, and which replies one holds
+    nodes     the nodes that can be asked, and which of them is
+    session   the numbers under which a retried write happens once
     wire      the sockets, and what their monitors say
+    engine    core and sockets together
     blocking  Client
+    pipeline  many calls of a Client at once
     aio       AsyncClient
     calls     what each method asks, and what its reply becomes
-    engine    core and sockets together
 """
 
 from dkv.client.aio import AsyncClient
 from dkv.client.blocking import Client
 from dkv.client.calls import Deleted, Item, Page, Written
+from dkv.client.pipeline import Later, Pipeline
 from dkv.errors import (
     ConditionFailed,
     Denied,
@@ -38,7 +53,9 @@ __all__ = [
     "Denied",
     "Invalid",
     "Item",
+    "Later",
     "Page",
+    "Pipeline",
     "Rejected",
     "RequestError",
     "Unavailable",

@@ -5,19 +5,23 @@ may be in a call; others wait for it.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 import zmq
+from zmq.backend import zmq_poll
 
 from dkv.client import calls
+from dkv.client.attempts import Done
 from dkv.client.calls import Ask, Deleted, Item, Key, Page, Written
 from dkv.client.engine import Engine, FilePath
+from dkv.client.pipeline import Pipeline
 from dkv.errors import RequestError
 
 T = TypeVar("T")
 _CLOSE_US = 500_000
+_POLLIN = int(zmq.POLLIN)
 
 
 class Client:
@@ -27,7 +31,7 @@ class Client:
     certs` makes; `insecure` is for a cluster without them. `timeout` is each call's deadline in
     seconds. `read_level` serializable: reads are answered by any node as it is, perhaps older.
     `pin` keeps to the nodes named; else reads are spread over the cluster, and writes go to its
-    leader.
+    leader. `pipeline` False: one request a message, also in a `pipeline()`, for comparison.
 
     Writes are made within a session, so that a retry after a lost answer is executed once. Raises
     `Misconfigured` for bad endpoints or files, `CertificateError` for bad certificates; each call
@@ -46,11 +50,12 @@ class Client:
         read_level: str = "linearizable",
         pin: bool = False,
         passphrase: str | None = None,
+        pipeline: bool = True,
     ) -> None:
         self.timeout, self.read_level = timeout, read_level
         self._lock = threading.RLock()
-        self._engine = Engine(endpoints, cert, key, cacert, insecure, pin, passphrase)
-        self._poller = zmq.Poller()
+        self._engine = Engine(endpoints, cert, key, cacert, insecure, pin, passphrase, pipeline)
+        self._poll_set: list[tuple[Any, int]] = []
         self._places: dict[Any, tuple[int, bool]] = {}  # socket -> (line, is its monitor)
         self._register()
 
@@ -108,6 +113,10 @@ class Client:
         """How many keys a prefix or range has."""
         return self.page(prefix, count_only=True, **options).count
 
+    def pipeline(self) -> Pipeline:
+        """Many calls at once, each with its own outcome; see `Pipeline`."""
+        return Pipeline(self._begin, self._run, self.read_level)
+
     # -- the cluster -----------------------------------------------------------------------------
     def members(self) -> dict[str, Any]:
         """Members, leader, term, limits, as one node knows them."""
@@ -144,24 +153,36 @@ class Client:
         assert body is not None
         return ask.read(body)
 
-    def _turn(self) -> None:
-        patience_us = self._engine.patience_us()
-        timeout_ms = None if patience_us is None else patience_us // 1_000 + 1
-        for socket, _event in self._poller.poll(timeout_ms):
+    def _begin(self, ask: Ask[Any], done: Done) -> None:
+        with self._lock:
+            self._engine.start(ask, self.timeout, done)
+
+    def _run(self, is_over: Callable[[], bool]) -> None:
+        with self._lock:
+            self._turn(waits=False)
+            while not is_over():
+                self._turn()
+
+    def _turn(self, waits: bool = True) -> None:
+        """Send what is ready, take what has come; wait for something if nothing has."""
+        engine = self._engine
+        engine.flush()
+        for socket, _event in zmq_poll(self._poll_set, self._patience_ms() if waits else 0):
             number, is_monitor = self._places[socket]
             if is_monitor:
-                self._engine.watch(number)
+                engine.watch(number)
             else:
-                self._engine.read(number)
-        if self._engine.tick():
+                engine.read(number)
+        if engine.tick():
             self._register()
 
+    def _patience_ms(self) -> int:
+        wake_us = self._engine.wake_us()
+        return -1 if wake_us is None else self._engine.patience_us(wake_us) // 1_000 + 1
+
     def _register(self) -> None:
-        for socket in self._places:
-            self._poller.unregister(socket)
         self._places = {}
         for number, line in enumerate(self._engine.lines):
             self._places[line.socket] = (number, False)
             self._places[line.monitor] = (number, True)
-        for socket in self._places:
-            self._poller.register(socket, zmq.POLLIN)
+        self._poll_set = [(socket, _POLLIN) for socket in self._places]

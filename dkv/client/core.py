@@ -1,94 +1,67 @@
 """What to send where, again when, and when to give up: the client without its sockets.
 
-Owns: calls from their start to their outcome, the one session, endpoints as far as they matter to
-a choice. Must never know a socket or a clock: `wire` and the time are handed in.
+Owns: calls from their start to their outcome, what goes together in a message, endpoints as far as
+they matter to a choice. Must never know a socket or a clock: `wire` and the time are handed in.
 
 How attempts are merged: an outcome is definite only if every attempt was definitely refused; one
 silence, one lost connection or one `unknown` makes it `Uncertain`, unless a later attempt of the
 same (session, sequence) brings the answer. A write without a session is sent again only after a
 definite refusal. No command is ever sent under a second session.
+
+Nothing is sent before `flush`: whoever drives a core calls it when the application has said what it
+has to say for now, and after each turn. What is ready by then, first attempts and later ones, goes
+out in as few messages as there are nodes to ask. An attempt is a position in a message; each is
+answered, refused, lost and sent again by itself, in whatever company.
 """
 
-import heapq
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Any, Protocol
 
 import msgpack
 
-from dkv.errors import CODE_BY_NAME, RULES, Code, RequestError, request_error
-from dkv.limits import MS, SEQUENCE_WINDOW
+from dkv.client.attempts import (
+    ANY,
+    DONE,
+    GRACE_US,
+    PAUSED,
+    QUEUED,
+    READY,
+    TRY_US,
+    Alarms,
+    Call,
+    Done,
+    Message,
+)
+from dkv.client.bursts import messages_of, replies_of
+from dkv.client.nodes import Endpoint, Nodes
+from dkv.client.session import Session
+from dkv.errors import Applied, Code, RequestError, error_told, request_error
+from dkv.limits import MS, REQUESTS_PER_MESSAGE_MAX
 from dkv.requests import PROTOCOL, TABLE, pack_command
 
-TRY_US = 1_500 * MS  # without an answer for so long, another node is asked
 _BACKOFF_US = 20 * MS
-_WAKES_SPARE = 1_000
 _BACKOFF_US_MAX = 500 * MS
 _LOOK_AROUND_US = 5_000 * MS
-_GRACE_US = 250 * MS  # a node answers at the deadline: its answer needs this to arrive
+_EARLIER_US = 50 * MS
+_PRESENT = b"present"  # the id of the request that shows the certificate
+
+# Twice is as good as once: at worst a session that nobody uses expires.
+_HARMLESS = frozenset(("open_session", "keep_alive", "close_session"))
+_IN_A_SESSION = frozenset(("keep_alive", "close_session"))
 
 
 class Wire(Protocol):
     """The sockets, one an endpoint."""
 
-    def send(self, endpoint: int, frames: tuple[bytes, ...]) -> bool:
+    def send(self, endpoint: int, frames: tuple[bytes, bytes, bytes]) -> bool:
         """Whether the endpoint's connection took it."""
 
 
-class Endpoint:
-    """A node's client address, as this client has met it."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.connected = False
-        self.node = ""  # learnt from its replies
-        self.why_not = "no connection came about in time"
-        self.denied: RequestError | None = None  # its word on our certificate
-
-
-class Call:
-    """One request of the application, however often it is sent."""
-
-    def __init__(
-        self,
-        op: str,
-        command: bytes,
-        level: str,
-        deadline_us: int,
-        done: Callable[[dict[str, Any] | None, RequestError | None], None],
-        only: int | None,
-        in_session: bool,
-    ) -> None:
-        self.op, self.command, self.level, self.done = op, command, level, done
-        self.deadline_us = deadline_us
-        self.only = only  # this endpoint and no other
-        self.in_session = in_session
-        self.session = 0  # in which it has its sequence, for good
-        self.sequence = 0
-        self.tries = 0
-        self.unsure = False  # an attempt may have been applied
-        self.error: RequestError | None = None  # the latest definite refusal
-        self.wake_us = 0
-        self.at: int | None = None  # the endpoint that has it now
-        self.ids: list[bytes] = []
-
-    @property
-    def is_write(self) -> bool:
-        return TABLE[self.op].edge == "write"
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether sending it again is safe although an attempt may have been applied."""
-        return not self.is_write or self.sequence > 0 or self.op in _HARMLESS
-
-
-# Twice is as good as once: at worst a session that nobody uses expires.
-_EARLIER_US = 50 * MS
-_HARMLESS = frozenset(("open_session", "keep_alive", "close_session"))
-
-
 class Core:
+    """`pipeline` False: one command a message, for comparison."""
+
     def __init__(
         self,
         addresses: list[str],
@@ -97,208 +70,233 @@ class Core:
         *,
         certificate: bytes = b"",
         pin: bool = False,
+        pipeline: bool = True,
     ) -> None:
-        self.endpoints = [Endpoint(a) for a in addresses]
-        self.leader = ""
+        self.nodes = Nodes(addresses, rng, pipeline)
         self._wire, self._rng = wire, rng
         self._certificate, self._pin = certificate, pin
+        self._together = REQUESTS_PER_MESSAGE_MAX if pipeline else 1
+        self._pack = msgpack.Packer().pack
         self._presented: set[int] = set()
-        self._turn = rng.randrange(len(addresses))
         self._ids = 0
-        self._by_id: dict[bytes, Call] = {}
-        self._calls: OrderedDict[int, Call] = OrderedDict()  # by id(), in the order they began
-        self._session = 0
-        self._session_used_us = 0
-        self._session_ttl_us = 0
+        self._messages: dict[bytes, Message] = {}
+        self._calls: dict[Call, None] = {}  # in the order they began
+        self._session = Session()
         self._opening = False
-        self._sequence = 0
-        self._unanswered: OrderedDict[int, None] = OrderedDict()
-        self._queue: list[Call] = []  # waits for the session, or for room in its window
+        self._queue: deque[Call] = deque()  # waits for the session, or for room in its window
+        self._ready: list[Call] = []
+        self._alarms = Alarms()
         self.found: list[str] = []  # client addresses that a node named
         self._looked_us = 0
-        self._wakes: list[tuple[int, int, Call]] = []
-        self._armed = 0
         self.now_us = 0
 
     def add_endpoint(self, address: str) -> None:
-        self.endpoints.append(Endpoint(address))
+        self.nodes.endpoints.append(Endpoint(address))
 
     # -- calls -----------------------------------------------------------------------------------
     def start(
         self,
         op: str,
         fields: dict[str, Any],
-        done: Callable[[dict[str, Any] | None, RequestError | None], None],
+        done: Done,
         *,
         timeout_us: int,
         level: str = "linearizable",
         only: int | None = None,
         in_session: bool = True,
     ) -> Call:
-        """Begin a request; `done` gets the reply's body or the error, once."""
-        in_session = in_session and TABLE[op].numbered
-        command = pack_command(op, **fields)
+        """Begin a request, which goes out with the next `flush`; `done` gets the reply's body or
+        the error, once."""
+        row = TABLE[op]
+        in_session = in_session and row.numbered
+        is_write = row.edge == "write"
+        may_repeat = not is_write or in_session or op in _HARMLESS
+        command = self._pack_command(op, fields)
         deadline_us = self.now_us + timeout_us
-        call = Call(op, command, level, deadline_us, done, only, in_session)
-        if op != "members":
+        call = Call(op, command, level, deadline_us, done, only, is_write, may_repeat)
+        if op != "members" and self.now_us - self._looked_us >= _LOOK_AROUND_US:
             self._refresh()
-        self._calls[id(call)] = call
-        if in_session:
-            self._arm(call, deadline_us)
-            self._queue.append(call)
-            self._serve_queue()
-        else:
+        self._calls[call] = None
+        if not in_session:
             self._send(call)
+            return call
+        call.at = QUEUED
+        self._queue.append(call)
+        self._serve_queue()
+        if call.at == QUEUED:
+            self._alarms.set(call, deadline_us)
         return call
 
+    def _pack_command(self, op: str, fields: dict[str, Any]) -> bytes:
+        """As `pack_command`, by a packer that is not made anew for each."""
+        if None in fields.values():
+            fields = {name: value for name, value in fields.items() if value is not None}
+        packed: bytes = self._pack({"op": op, **fields})
+        return packed
+
     def _finish(self, call: Call, body: dict[str, Any] | None, error: RequestError | None) -> None:
-        if self._calls.pop(id(call), None) is None:
+        if call.at == DONE:
             return
-        for request_id in call.ids:
-            self._by_id.pop(request_id, None)
-        if call.sequence:
-            if call.session == self._session:
-                self._unanswered.pop(call.sequence, None)
-        elif call in self._queue:
-            self._queue.remove(call)
+        call.at = DONE
+        self._alarms.void(call)
+        del self._calls[call]
+        for message, position in call.attempts:
+            if message.settle(position):
+                self._forget(message)
+        call.attempts.clear()
+        if call.sequence and call.session == self._session.id:
+            self._session.answered(call.sequence)
         call.done(body, error)
-        self._serve_queue()
+        if self._queue:
+            self._serve_queue()
+
+    def _forget(self, message: Message) -> None:
+        del self._messages[message.id]
+        self._alarms.void(message)
+
+    def _fail(self, call: Call, code: Code, words: str, applied: Applied) -> None:
+        self._finish(call, None, request_error(code, words, applied, self.nodes.leader))
 
     def _give_up(self, call: Call) -> None:
         """The deadline: what is known of it all together."""
         if call.unsure and call.is_write:
             words = "no answer within the deadline: it may or may not have been applied"
-            self._finish(call, None, request_error(Code.TIMEOUT, words, "unknown", self.leader))
+            self._fail(call, Code.TIMEOUT, words, "unknown")
         elif call.error is not None:
             self._finish(call, None, call.error)
         else:
-            words = f"nobody did it within the deadline. {self.why_not()}"
-            self._finish(call, None, request_error(Code.LOST, words, "no", self.leader))
-
-    def why_not(self) -> str:
-        """For people: how each endpoint fares, those that fare alike together."""
-        found: dict[str, list[str]] = {}
-        for e in self.endpoints:
-            why = "connected, but no answer (is there a leader?)" if e.connected else e.why_not
-            found.setdefault(why, []).append(e.address)
-        return "; ".join(f"{', '.join(addresses)}: {why}" for why, addresses in found.items())
+            words = f"nobody did it within the deadline. {self.nodes.why_not()}"
+            self._fail(call, Code.LOST, words, "no")
 
     # -- the session -----------------------------------------------------------------------------
     def _serve_queue(self) -> None:
         """Writes that wait, as far as there is a session and room in its window."""
-        while self._queue and self._has_session():
-            lowest = next(iter(self._unanswered), self._sequence + 1)
-            if self._sequence + 1 - lowest >= SEQUENCE_WINDOW:
-                return
-            call = self._queue.pop(0)
-            self._sequence += 1
-            call.session, call.sequence = self._session, self._sequence
-            self._unanswered[call.sequence] = None
-            self._session_used_us = self.now_us
-            self._send(call)
+        queue, session = self._queue, self._session
+        while queue:
+            call = queue[0]
+            if call.at == QUEUED:
+                if not session.is_usable(self.now_us):
+                    self._open_session(call.deadline_us)
+                    return
+                sequence = session.number(self.now_us)
+                if not sequence:
+                    return
+                call.session, call.sequence = session.id, sequence
+                self._send(call)
+            queue.popleft()
 
-    def _has_session(self) -> bool:
-        fresh = self.now_us - self._session_used_us < self._session_ttl_us // 2
-        if self._session and (fresh or self._unanswered):
-            return True
-        if not self._opening:
-            self._opening = True
-            left_us = self._queue[0].deadline_us - self.now_us
-            timeout_us = max(left_us - _EARLIER_US, 1)  # why it failed is said before the write is
-            self.start("open_session", {}, self._opened, timeout_us=timeout_us)
-        return False
+    def _open_session(self, deadline_us: int) -> None:
+        if self._opening:
+            return
+        self._opening = True
+        left_us = deadline_us - self.now_us
+        timeout_us = max(left_us - _EARLIER_US, 1)  # why it failed is said before the write is
+        self.start("open_session", {}, self._opened, timeout_us=timeout_us)
 
     def _opened(self, body: dict[str, Any] | None, error: RequestError | None) -> None:
         self._opening = False
         if body is None:
             assert error is not None
-            for call in list(self._queue):  # nothing of them was ever sent
-                why = str(error) if error.applied == "no" else self.why_not()
-                words = f"a write needs a session, and none could be opened: {why}"
+            why = str(error) if error.applied == "no" else self.nodes.why_not()
+            words = f"a write needs a session, and none could be opened: {why}"
+            waiting, self._queue = self._queue, deque()
+            for call in waiting:  # nothing of them was ever sent
                 self._finish(call, None, request_error(error.code, words, "no", error.leader))
             return
-        self._session = body["result"]["session"]
-        self._session_ttl_us = body["result"]["ttl_ms"] * MS
-        self._session_used_us = self.now_us
-        self._sequence = 0
-        self._unanswered.clear()
+        result = body["result"]
+        self._session.begin(result["session"], result["ttl_ms"] * MS, self.now_us)
         self._serve_queue()
 
-    def close_session(
-        self, done: Callable[[dict[str, Any] | None, RequestError | None], None], timeout_us: int
-    ) -> bool:
+    def close_session(self, done: Done, timeout_us: int) -> bool:
         """Ask to end the session, if there is one."""
-        if not self._session:
+        if not self._session.id:
             return False
         self.start("close_session", {}, done, timeout_us=timeout_us)
         return True
 
     # -- sending ---------------------------------------------------------------------------------
     def _send(self, call: Call) -> None:
-        endpoint = self._choose(call)
-        call.at = None
-        if endpoint is None:
-            self._arm(call, min(call.deadline_us, self.now_us + _BACKOFF_US_MAX))
-            return
+        """With the next flush."""
+        call.at = READY
+        self._alarms.void(call)
+        self._ready.append(call)
+
+    @property
+    def has_ready(self) -> bool:
+        return bool(self._ready)
+
+    def flush(self) -> Iterable[int]:
+        """Send what is ready; the endpoints that got something."""
+        if not self._ready:
+            return ()
+        ready, self._ready = self._ready, []
+        groups: dict[int, list[Call]] = {}
+        for call, endpoint in zip(ready, self.nodes.choose_for(ready), strict=True):
+            if call.at != READY:
+                continue
+            if endpoint is None:
+                self._pause(call, min(call.deadline_us, self.now_us + _BACKOFF_US_MAX))
+            elif endpoint in groups:
+                groups[endpoint].append(call)
+            else:
+                groups[endpoint] = [call]
+        for endpoint, calls in groups.items():
+            if self._certificate and endpoint not in self._presented:
+                self._present(endpoint)
+            for part in messages_of(calls, self._together):
+                self._post(endpoint, part)
+        return groups
+
+    def _post(self, endpoint: int, calls: list[Call]) -> None:
+        """One message."""
         self._ids += 1
         request_id = self._ids.to_bytes(8)
-        frames = (PROTOCOL, request_id, self._body(call))
-        self._present(endpoint)
-        if not self._wire.send(endpoint, frames):
-            self._arm(call, self.now_us + _BACKOFF_US)
+        if len(calls) == 1:
+            body = self._pack(self._request(calls[0]))
+        else:
+            body = self._pack([self._request(call) for call in calls])
+        if not self._wire.send(endpoint, (PROTOCOL, request_id, body)):
+            for call in calls:
+                self._pause(call, self.now_us + _BACKOFF_US)
             return
-        call.tries += 1
-        call.at = endpoint
-        call.ids.append(request_id)
-        self._by_id[request_id] = call
-        patience_us = TRY_US * (1 + (call.tries > 2))
-        self._arm(call, min(call.deadline_us + _GRACE_US, self.now_us + patience_us))
+        now_us = self.now_us
+        self._messages[request_id] = message = Message(request_id, [*calls], now_us)
+        for position, call in enumerate(calls):
+            call.tries += 1
+            call.at, call.avoid = endpoint, ANY
+            call.attempts.append((message, position))
+        self._alarms.set(message, min([call.due_us(now_us) for call in calls]))
 
-    def _body(self, call: Call) -> bytes:
+    def _request(self, call: Call) -> dict[str, Any]:
         remaining_ms = max((call.deadline_us - self.now_us) // MS, 1)
-        request: dict[str, Any] = {"command": call.command, "ttl_ms": remaining_ms}
+        request = {"command": call.command, "ttl_ms": remaining_ms, "burst": True}
         if call.sequence:
             request["session"] = call.session
             request["sequence"] = call.sequence
             request["lowest"] = self._lowest(call)
             if call.unsure:
                 request["retry"] = True
-        elif call.op in ("keep_alive", "close_session"):
-            request["session"] = self._session
+        elif call.op in _IN_A_SESSION:
+            request["session"] = self._session.id
         if call.level != "linearizable":
             request["level"] = call.level
-        return msgpack.packb(request)  # type: ignore[no-any-return]
+        return request
 
     def _lowest(self, call: Call) -> int:
         """The lowest sequence without an answer; of a session that was lost, nothing matters."""
-        return next(iter(self._unanswered)) if call.session == self._session else call.sequence
+        session = self._session
+        return session.lowest if call.session == session.id else call.sequence
 
-    def _choose(self, call: Call) -> int | None:
-        """Writes go to the leader where it is known, reads in turn to every connected node; another
-        one than last time, if there is a choice."""
-        if call.only is not None:
-            return call.only if self.endpoints[call.only].connected else None
-        usable = [i for i, e in enumerate(self.endpoints) if e.connected and e.denied is None]
-        if not usable:
-            usable = [i for i, e in enumerate(self.endpoints) if e.connected]
-        others = [i for i in usable if i != call.at] or usable
-        if not others:
-            return None
-        if call.is_write:
-            for i in others:
-                if self.leader and self.endpoints[i].node == self.leader:
-                    return i
-        self._turn += 1
-        return others[self._turn % len(others)]
+    def _pause(self, call: Call, until_us: int) -> None:
+        call.at = PAUSED
+        self._alarms.set(call, until_us)
 
     def _present(self, endpoint: int) -> None:
         """Show the certificate before the first request on a connection."""
-        if not self._certificate or endpoint in self._presented:
-            return
         self._presented.add(endpoint)
         command = pack_command("present", certificate=self._certificate)
         body = msgpack.packb({"command": command})
-        self._wire.send(endpoint, (PROTOCOL, b"present", body))
+        self._wire.send(endpoint, (PROTOCOL, _PRESENT, body))
 
     # -- who leads -------------------------------------------------------------------------------
     def look_around(self, endpoint: int) -> None:
@@ -308,88 +306,107 @@ class Core:
 
     def _looked(self, body: dict[str, Any] | None, _error: RequestError | None) -> None:
         if body is not None:
-            self.leader = body["result"]["leader"] or self.leader
+            self.nodes.leader = body["result"]["leader"] or self.nodes.leader
             self.found = [m["client_address"] for m in body["result"]["members"]]
 
     def _refresh(self) -> None:
         """While there is something to do, learn of a new leader although nothing fails."""
-        if self._pin or self.now_us - self._looked_us < _LOOK_AROUND_US:
+        if self._pin:
             return
-        connected = [i for i, e in enumerate(self.endpoints) if e.connected]
+        connected = self.nodes.connected()
         if connected:
             self.look_around(self._rng.choice(connected))
 
     # -- what the wire says ----------------------------------------------------------------------
     def connected(self, endpoint: int) -> None:
-        self.endpoints[endpoint].connected = True
+        self.nodes.endpoints[endpoint].connected = True
         self._presented.discard(endpoint)
         if not self._pin:
             self.look_around(endpoint)
-        for call in list(self._calls.values()):
-            if call.at is None and call not in self._queue:
+        for call in self._calls:
+            if call.at == PAUSED:
                 self._send(call)
 
     def disconnected(self, endpoint: int, why: str) -> None:
         """Whatever was sent there may or may not have arrived."""
-        self.endpoints[endpoint].connected = False
-        self.endpoints[endpoint].why_not = why
-        for call in list(self._calls.values()):
+        self.nodes.endpoints[endpoint].connected = False
+        self.nodes.endpoints[endpoint].why_not = why
+        for call in list(self._calls):
             if call.at == endpoint:
                 self._lost(call, "the connection ended before an answer came")
 
     def _lost(self, call: Call, words: str) -> None:
         call.unsure = True
+        call.avoid = call.at
         if call.may_repeat and self.now_us < call.deadline_us:
             self._send(call)
         elif call.may_repeat:
             self._give_up(call)
         else:
-            self._finish(call, None, request_error(Code.LOST, words, "unknown", self.leader))
+            self._fail(call, Code.LOST, words, "unknown")
 
-    def received(self, endpoint: int, frames: list[bytes]) -> None:
-        """A reply; what is not one is dropped."""
-        try:
-            protocol, request_id, packed = frames
-            body = msgpack.unpackb(packed)
-            if protocol != PROTOCOL or not isinstance(body, dict) or body.get("partial"):
-                return
-        except (ValueError, msgpack.UnpackException):
+    def received(self, endpoint: int, frames: Sequence[bytes]) -> None:
+        """A reply, or a burst of them; what is neither is dropped."""
+        for request_id, body in replies_of(frames):
+            self._replied(endpoint, request_id, body)
+
+    def _replied(self, endpoint: int, request_id: bytes, body: dict[str, Any]) -> None:
+        self.nodes.endpoints[endpoint].node = body.get("node", "")
+        message = self._messages.get(request_id)
+        if message is None:
+            if request_id == _PRESENT:
+                self._certificate_judged(endpoint, body)
             return
-        self.endpoints[endpoint].node = body.get("node", "")
-        if request_id == b"present":
-            self._certificate_judged(endpoint, body)
+        position = body.get("position")
+        if position is None:
+            self._replied_to_all(endpoint, message, body)
+        elif type(position) is int and 0 <= position < len(message.calls):
+            self._replied_to(endpoint, message, position, body)
+
+    def _replied_to_all(self, endpoint: int, message: Message, body: dict[str, Any]) -> None:
+        """To a message of one request. Or a list was refused as a whole, by a node that has not
+        seen our certificate, say: nothing of it was carried out."""
+        if len(message.calls) > 1 and "error" not in body:
             return
-        call = self._by_id.get(request_id)
+        for position in range(len(message.calls)):
+            self._replied_to(endpoint, message, position, body)
+
+    def _replied_to(
+        self, endpoint: int, message: Message, position: int, body: dict[str, Any]
+    ) -> None:
+        call = message.calls[position]
         if call is None:
             return
         if "result" in body:
             self._finish(call, body, None)
-        elif isinstance(body.get("error"), dict):
+        elif type(body.get("error")) is dict:
+            call.attempts.remove((message, position))
+            if message.settle(position):
+                self._forget(message)
             self._refused(call, endpoint, body["error"], body)
 
     def _certificate_judged(self, endpoint: int, body: dict[str, Any]) -> None:
         if "error" not in body:
-            self.endpoints[endpoint].denied = None
+            self.nodes.endpoints[endpoint].denied = None
             return
-        error = _error_of(body["error"])
-        self.endpoints[endpoint].denied = error
-        for call in list(self._calls.values()):
+        error = error_told(body["error"])
+        self.nodes.endpoints[endpoint].denied = error
+        for call in list(self._calls):
             if call.at == endpoint:
                 self._finish(call, None, error)
 
     def _refused(
         self, call: Call, endpoint: int, fields: dict[str, Any], body: dict[str, Any]
     ) -> None:
-        error = _error_of(fields)
+        error = error_told(fields)
         if fields.get("leader"):
-            self.leader = fields["leader"]
+            self.nodes.leader = fields["leader"]
         if error.code is Code.CERTIFICATE_NEEDED and self._certificate and call.tries < 5:
             self._presented.discard(endpoint)  # the node has restarted, or has forgotten
-            call.at = None
             self._send(call)
             return
-        if error.code is Code.SESSION_LOST and call.session in (0, self._session):
-            self._session = 0
+        if error.code is Code.SESSION_LOST and call.session in (0, self._session.id):
+            self._session.id = 0
         if error.code is Code.ANSWER_DROPPED:
             body["result"] = {}
         if error.applied == "no" and not call.unsure:
@@ -418,58 +435,47 @@ class Core:
         else:
             longest = min(_BACKOFF_US << min(call.tries, 10), _BACKOFF_US_MAX)
             pause_us = self._rng.randint(longest // 2, longest)
-        call.at = None
-        self._arm(call, min(self.now_us + pause_us, call.deadline_us))
+        self._pause(call, min(self.now_us + pause_us, call.deadline_us))
 
     # -- time ------------------------------------------------------------------------------------
-    def _arm(self, call: Call, when_us: int) -> None:
-        """Look at a call again then; what was armed before is void."""
-        self._armed += 1
-        call.wake_us = when_us
-        heapq.heappush(self._wakes, (when_us, self._armed, call))
-        if len(self._wakes) > _WAKES_SPARE + 4 * len(self._calls):
-            self._forget_void_wakes()
-
-    def _forget_void_wakes(self) -> None:
-        """Answered calls would be kept until their deadlines: at thousands a second so many that
-        collecting garbage stops the application for a tenth of a second (measured)."""
-        self._wakes = [w for w in self._wakes if w[2].wake_us == w[0] and id(w[2]) in self._calls]
-        heapq.heapify(self._wakes)
-
     @property
     def wake_us(self) -> int | None:
         """When `tick` must be called at the latest."""
-        return self._wakes[0][0] if self._wakes else None
+        return self._alarms.next_us
 
     def tick(self) -> None:
-        while self._wakes and self._wakes[0][0] <= self.now_us:
-            when_us, _count, call = heapq.heappop(self._wakes)
-            if call.wake_us == when_us and id(call) in self._calls:
+        for who in self._alarms.due(self.now_us):
+            if type(who) is Message:
+                self._look_after_message(who)
+            elif type(who) is Call:
+                self._look_after(who)
+
+    def _look_after_message(self, message: Message) -> None:
+        """Those of its attempts whose time is over; the next alarm for the others."""
+        later: list[int] = []
+        for call in list(message.calls):
+            if call is None or call.attempts[-1][0] is not message or call.at < 0:
+                continue  # answered, or it has been sent again since
+            due_us = call.due_us(message.sent_us)
+            if due_us <= self.now_us:
                 self._look_after(call)
+            else:
+                later.append(due_us)
+        if later and message.open:
+            self._alarms.set(message, min(later))
 
     def _look_after(self, call: Call) -> None:
-        waiting = call.at is not None
-        if self.now_us >= call.deadline_us + (_GRACE_US if waiting else 0):
+        waiting = call.at >= 0
+        if self.now_us >= call.deadline_us + (GRACE_US if waiting else 0):
             call.unsure = call.unsure or waiting
             self._give_up(call)
         elif waiting and self.now_us < call.deadline_us:
             self._lost(call, "no answer came")
         elif waiting:
-            self._arm(call, call.deadline_us + _GRACE_US)
+            self._alarms.set(call, call.deadline_us + GRACE_US)
         else:
             self._send(call)
 
 
 # Answers that apply gave to this very (session, sequence): they settle the earlier attempts too.
 _ANSWERS_OF_APPLY = frozenset((Code.CONDITION_FAILED, Code.INVALID))
-
-
-def _error_of(fields: dict[str, Any]) -> RequestError:
-    """The exception that a reply's error stands for. Codes of newer nodes are treated by class."""
-    code = CODE_BY_NAME.get(fields.get("code", ""), Code.BAD_REQUEST)
-    applied = fields.get("applied", "unknown")
-    error = request_error(code, fields.get("words", RULES[code].words), applied)
-    error.leader = fields.get("leader", "")
-    if code is Code.CONDITION_FAILED:
-        error.key_revision = fields.get("key_revision", 0)  # type: ignore[attr-defined]
-    return error

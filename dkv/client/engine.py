@@ -5,17 +5,18 @@ wait: whoever drives it decides how.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import zmq
 
+from dkv.client.attempts import Done
 from dkv.client.calls import Ask
 from dkv.client.core import Core
 from dkv.client.wire import Credentials, Line
-from dkv.errors import Misconfigured, RequestError
+from dkv.errors import Misconfigured
 from dkv.ids import parse_address
 from dkv.limits import MIB
 from dkv.security.identity import load_identity
@@ -23,7 +24,6 @@ from dkv.security.identity import load_identity
 _REPLY_BYTES_MAX = 32 * MIB
 _ENDPOINTS_MAX = 16
 
-Done = Callable[[dict[str, Any] | None, RequestError | None], None]
 FilePath = str | Path
 
 
@@ -43,6 +43,7 @@ class Engine:
         insecure: bool,
         pin: bool,
         passphrase: str | None,
+        pipeline: bool = True,
     ) -> None:
         named = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
         addresses = [str(parse_address(e, "endpoint")) for e in named if e.strip()]
@@ -51,7 +52,9 @@ class Engine:
         self._credentials, certificate = load_credentials(cert, key, cacert, insecure, passphrase)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.lines: list[Line] = []
-        self.core = Core(addresses, self, Random(), certificate=certificate, pin=pin)
+        self.core = Core(
+            addresses, self, Random(), certificate=certificate, pin=pin, pipeline=pipeline
+        )
         self.core.now_us = _now_us()
         self._pin = pin
         for address in addresses:
@@ -61,11 +64,12 @@ class Engine:
         self.lines.append(Line(self._context, address, self._credentials, _REPLY_BYTES_MAX))
 
     # -- what core asks for ----------------------------------------------------------------------
-    def send(self, endpoint: int, frames: tuple[bytes, ...]) -> bool:
+    def send(self, endpoint: int, frames: tuple[bytes, bytes, bytes]) -> bool:
         return self.lines[endpoint].send(frames)
 
     # -- what a driver calls ---------------------------------------------------------------------
     def start(self, ask: Ask[Any], timeout_s: float, done: Done) -> None:
+        """Goes out with the next `flush`."""
         self.core.now_us = _now_us()
         self.core.start(
             ask.op,
@@ -75,6 +79,11 @@ class Engine:
             level=ask.level or "linearizable",
             only=ask.only,
         )
+
+    def flush(self) -> Iterable[int]:
+        """Send what is ready; the lines that got something. Sending may take away the signal that
+        such a line has replies: read it."""
+        return self.core.flush()
 
     def read(self, number: int) -> None:
         """A line's socket may have replies."""
@@ -97,10 +106,13 @@ class Engine:
         self.core.now_us = _now_us()
         self.core.tick()
         changed = [line.renew(self.core.now_us) for line in self.lines]
-        return any(changed) or self._discover()
+        return any(changed) or self.discover()
 
-    def _discover(self) -> bool:
+    def discover(self) -> bool:
+        """Lines to the nodes that a node has named; whether there are new ones."""
         found, self.core.found = self.core.found, []
+        if not found:
+            return False
         known = {line.address for line in self.lines}
         new = [a for a in found if a and a not in known] if not self._pin else []
         for address in new[: _ENDPOINTS_MAX - len(self.lines)]:
@@ -108,11 +120,17 @@ class Engine:
             self._open(address)
         return bool(new)
 
-    def patience_us(self) -> int | None:
-        """How long until `tick` must be called; None: nothing is under way."""
-        times = [self.core.wake_us, *[line.wake_us for line in self.lines]]
-        due = [t for t in times if t is not None]
-        return max(min(due) - _now_us(), 0) if due else None
+    def wake_us(self) -> int | None:
+        """When `tick` must be called at the latest; None: nothing is under way."""
+        wake_us = self.core.wake_us
+        for line in self.lines:
+            if line.renew_at_us is not None and (wake_us is None or line.renew_at_us < wake_us):
+                wake_us = line.renew_at_us
+        return wake_us
+
+    def patience_us(self, wake_us: int) -> int:
+        """How long until then."""
+        return max(wake_us - _now_us(), 0)
 
     def close(self) -> None:
         for line in self.lines:

@@ -1,9 +1,11 @@
 """Puts a second and the wait of one, through the leader, with Curve and fsync.
 
     python -m tests.bars.puts [--outstanding 1 64 256] [--seconds 4] [--rounds 3] [--insecure]
+                           [--alone]
 
-One client process, one command a message, 256-byte values, 10,000 keys. Prints each round and the
-median. Must never decide whether that is good.
+One client process, 256-byte values, 10,000 keys. `--alone`: one command a message; else what is
+started together shares one. Prints each round and the median. Must never decide whether that is
+good.
 """
 
 import argparse
@@ -68,9 +70,11 @@ def print_cpu(
         print(f"       {node}{role}: {sum(parts.values()):.0f} us a put: {words}")
 
 
-async def measure(cluster: Cluster, levels: list[int], seconds: float, rounds: int) -> None:
+async def measure(
+    cluster: Cluster, levels: list[int], seconds: float, rounds: int, pipeline: bool
+) -> None:
     leader = cluster.leader()
-    async with cluster.async_client(leader) as client:
+    async with cluster.async_client(leader, pipeline=pipeline) as client:
         await load(client, 64, 1.0)
         for outstanding in levels:
             rates, halves, tails = [], [], []
@@ -97,6 +101,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--insecure", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="dkv-bar-") as folder,
@@ -104,7 +109,9 @@ def main() -> None:
     ):
         cluster.start()
         cluster.wait_serving()
-        asyncio.run(measure(cluster, given.outstanding, given.seconds, given.rounds))
+        asyncio.run(
+            measure(cluster, given.outstanding, given.seconds, given.rounds, not given.alone)
+        )
         cluster.stop()
 
 

@@ -381,6 +381,10 @@ def _lie(liar: "zmq.Socket[bytes]") -> None:
             liar.send_multipart([client, *frames])
         for junk in (b"", b"\xc1", b"\x01", b"\x93", b"\x80"):
             liar.send_multipart([client, protocol, request_id, junk])
+            liar.send_multipart([client, protocol, b"", junk])
+        burst = [7, {"id": request_id}, {"id": b"?", "result": {}}, {"result": {}}]
+        for other in (b"", request_id):
+            liar.send_multipart([client, protocol, other, msgpack.packb(burst)])
         liar.send_multipart([client, protocol, request_id, found(b"true")])
         return
 
@@ -443,6 +447,23 @@ def test_row_26_replies_that_nobody_reads_are_dropped_in_the_end(site: Site) -> 
             return site.counter(node, "gateway", counter) > before
 
         wait_until(ask_more, "a reply that does not fit")
+
+
+def test_a_burst_for_a_connection_that_is_gone_is_dropped_and_counted(site: Site) -> None:
+    """The answer to `members`, which is given at once, says that the puts before it have arrived;
+    theirs takes a sync, and finds nobody."""
+    node, counter = site.cluster.leader(), "replies_dropped_client_gone"
+    put = {"command": pack_command("put", key=b"gone", value=b"x"), "burst": True}
+    with site.unharmed():
+        before = site.counter(node, "gateway", counter)
+
+        def ask_and_leave() -> bool:
+            with Caller(site.cluster, node, "writer") as caller:
+                caller.say(PROTOCOL, b"burst", msgpack.packb([put] * 500))
+                assert code_of(caller.ask("members")) == "ok"
+            return site.counter(node, "gateway", counter) > before
+
+        wait_until(ask_and_leave, "a burst for nobody")
 
 
 NO_ZEROMQ = {

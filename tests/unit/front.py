@@ -33,14 +33,18 @@ class Front:
         self.gateway = Gateway("n1", self.limits, self.admission, dict, self.counters)
         self.now_us = 1_000_000
         self.inside: list[Any] = []  # letters to the other actors
-        self.replies: list[tuple[bytes, dict[str, Any]]] = []
+        self.replies: list[tuple[bytes, dict[str, Any]]] = []  # each of a burst is one
+        self.messages: list[tuple[bytes, tuple[bytes, ...]]] = []  # what they came in
         self._asked = 0
         self.lead("n1")
 
     def handle(self, *letters: Any) -> None:
         for to, letter in self.gateway.handle(list(letters), Instant(self.now_us, 1_700_000_000)):
             if isinstance(to, Client):
-                self.replies.append((to.routing_id, msgpack.unpackb(letter.frames[-1])))
+                self.messages.append((to.routing_id, letter.frames))
+                body = msgpack.unpackb(letter.frames[-1])
+                burst = body if type(body) is list else [body]
+                self.replies += [(to.routing_id, reply) for reply in burst]
             elif not isinstance(letter, Say):
                 assert isinstance(to, Local)
                 self.inside.append(letter)

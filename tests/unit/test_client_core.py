@@ -1,121 +1,15 @@
 """The client without its sockets: what is sent where, sent again, and what is known at the end."""
 
 import weakref
-from random import Random
 from typing import Any
 
 import msgpack
 import pytest
 
-from dkv.client.core import Call, Core
-from dkv.errors import (
-    RULES,
-    Applied,
-    Code,
-    ConditionFailed,
-    Denied,
-    RequestError,
-    Unavailable,
-    Uncertain,
-)
+from dkv.errors import Code, ConditionFailed, Denied, Unavailable, Uncertain
 from dkv.limits import MS, SECOND, SEQUENCE_WINDOW
 from dkv.requests import PROTOCOL
-
-NODES = ("n1", "n2", "n3")
-
-
-class Sent:
-    """A request on its way, as a node would read it."""
-
-    def __init__(self, endpoint: int, frames: tuple[bytes, ...]) -> None:
-        self.endpoint = endpoint
-        protocol, self.id, body = frames
-        assert protocol == PROTOCOL
-        self.header = msgpack.unpackb(body)
-        self.command = msgpack.unpackb(self.header["command"])
-        self.op = self.command["op"]
-
-    @property
-    def place(self) -> tuple[int, int, int]:
-        return self.header["session"], self.header["sequence"], self.header["lowest"]
-
-
-class Table:
-    """A client core whose network ends on this table: what it sends lies there to be answered."""
-
-    def __init__(self, nodes: int = 3, *, certificate: bytes = b"", pin: bool = True) -> None:
-        self.sent: list[Sent] = []
-        self.full = False
-        addresses = [f"{name}:3000" for name in NODES[:nodes]]
-        self.core = Core(addresses, self, Random(1), certificate=certificate, pin=pin)
-        for endpoint in range(nodes):
-            self.core.connected(endpoint)
-        self.outcomes: list[tuple[dict[str, Any] | None, RequestError | None]] = []
-
-    def send(self, endpoint: int, frames: tuple[bytes, ...]) -> bool:
-        if not self.full:
-            self.sent.append(Sent(endpoint, frames))
-        return not self.full
-
-    # -- the application -------------------------------------------------------------------------
-    def start(self, op: str, timeout_us: int = 5 * SECOND, **how: Any) -> Call:
-        fields = {"key": b"k"} | ({"value": b"v"} if op == "put" else {})
-        if op in ("members", "open_session", "status"):
-            fields = {}
-        return self.core.start(op, fields, self._done, timeout_us=timeout_us, **how)
-
-    def _done(self, body: dict[str, Any] | None, error: RequestError | None) -> None:
-        self.outcomes.append((body, error))
-
-    @property
-    def error(self) -> RequestError:
-        (body, error) = self.outcomes[-1]
-        assert body is None
-        assert error is not None
-        return error
-
-    # -- the nodes -------------------------------------------------------------------------------
-    def take(self, op: str = "") -> Sent:
-        """The oldest request that was sent and not looked at."""
-        sent = self.sent.pop(0)
-        assert op in ("", sent.op), (op, sent.op)
-        return sent
-
-    def answer(self, sent: Sent, **result: Any) -> None:
-        self._reply(sent, {"result": result, "revision": 1})
-
-    def refuse(self, sent: Sent, code: Code, applied: Applied = "no", leader: str = "") -> None:
-        error = {
-            "code": code.name.lower(),
-            "applied": applied,
-            "retry": RULES[code].retry,
-            "leader": leader,
-            "words": "no",
-        }
-        self._reply(sent, {"error": error, "revision": 1})
-
-    def _reply(self, sent: Sent, body: dict[str, Any]) -> None:
-        body["node"] = NODES[sent.endpoint]
-        self.core.received(sent.endpoint, [PROTOCOL, sent.id, msgpack.packb(body)])
-
-    def wait(self, us: int) -> None:
-        """Time passes, and the core is woken whenever it asked to be."""
-        end = self.core.now_us + us
-        while self.core.wake_us is not None and self.core.wake_us <= end:
-            self.core.now_us = max(self.core.now_us, self.core.wake_us)
-            self.core.tick()
-        self.core.now_us = end
-
-    def open(self, session: int = 7) -> None:
-        """Answer the request for a session."""
-        self.answer(self.take("open_session"), session=session, ttl_ms=600_000)
-
-    def put(self) -> Sent:
-        """A write, sent in its session."""
-        self.start("put")
-        if self.sent[0].op == "open_session":
-            self.open()
-        return self.take("put")
+from tests.unit.paper import NODES, Table
 
 
 # -- answers -------------------------------------------------------------------------------------
@@ -135,6 +29,15 @@ def test_an_answer_reaches_its_request_once() -> None:
     assert len(table.outcomes) == 1
     assert table.outcomes[0][0] is not None
     assert table.sent == []
+
+
+def test_what_cannot_be_packed_is_raised_at_once_and_leaves_nothing_behind() -> None:
+    table = Table()
+    table.answer(table.put())
+    with pytest.raises(TypeError):
+        table.core.start("put", {"key": b"k", "value": object()}, print, timeout_us=1 * SECOND)
+    sent = table.put()
+    assert (sent.place, sent.command["value"]) == ((7, 2, 2), b"v")
 
 
 def test_an_answered_call_is_not_kept_until_its_deadline() -> None:
@@ -186,7 +89,7 @@ def test_the_window_of_a_session_is_not_left() -> None:
 def test_what_is_no_reply_is_dropped(frames: list[bytes]) -> None:
     table = Table()
     sent = table.put()
-    table.core.received(sent.endpoint, [sent.id if f == b"x" else f for f in frames])
+    table.frames(sent.endpoint, *[sent.id if f == b"x" else f for f in frames])
     assert table.outcomes == []
     table.answer(sent)
     assert len(table.outcomes) == 1
@@ -196,7 +99,7 @@ def test_what_is_no_reply_is_dropped(frames: list[bytes]) -> None:
 def test_a_reply_without_result_or_error_is_dropped(body: dict[str, Any]) -> None:
     table = Table()
     sent = table.put()
-    table.core.received(sent.endpoint, [PROTOCOL, sent.id, msgpack.packb(body)])
+    table.frames(sent.endpoint, PROTOCOL, sent.id, msgpack.packb(body))
     assert table.outcomes == []
 
 
@@ -217,7 +120,7 @@ def test_silence_is_asked_about_at_another_node_under_the_same_place() -> None:
 def test_a_lost_connection_is_silence() -> None:
     table = Table()
     first = table.put()
-    table.core.disconnected(first.endpoint, "gone")
+    table.disconnect(first.endpoint)
     again = table.take("put")
     assert again.endpoint != first.endpoint
     assert (again.place, again.header["retry"]) == (first.place, True)
@@ -328,7 +231,7 @@ def test_a_write_that_no_node_could_be_asked_is_definitely_not_applied() -> None
     table = Table()
     table.answer(table.put())
     for endpoint in range(3):
-        table.core.disconnected(endpoint, "nothing answers there")
+        table.disconnect(endpoint, "nothing answers there")
     table.start("put")
     table.wait(6 * SECOND)
     assert isinstance(table.error, Unavailable)
@@ -342,7 +245,7 @@ def test_a_write_without_a_session_is_sent_again_only_after_a_definite_refusal()
     assert "session" not in first.header
     table.refuse(first, Code.NO_LEADER)
     table.wait(600 * MS)
-    table.core.disconnected(table.take("put").endpoint, "gone")
+    table.disconnect(table.take("put").endpoint)
     assert isinstance(table.error, Uncertain)
     table.wait(60 * SECOND)
     assert table.sent == []
@@ -455,10 +358,10 @@ def test_reads_are_spread_over_the_nodes() -> None:
 
 def test_a_request_for_one_node_goes_to_no_other() -> None:
     table = Table()
-    table.core.disconnected(1, "gone")
+    table.disconnect(1)
     table.start("status", only=1)
     assert table.sent == []
-    table.core.connected(1)
+    table.connect(1)
     assert table.take("status").endpoint == 1
     table.wait(2 * SECOND)
     assert {s.endpoint for s in table.sent} == {1}
@@ -469,7 +372,7 @@ def test_a_client_that_is_not_pinned_asks_who_else_there_is() -> None:
     sent = table.take("members")
     members = [{"name": n, "client_address": f"{n}:3000"} for n in NODES]
     table.answer(sent, leader="n2", members=members)
-    assert table.core.leader == "n2"
+    assert table.core.nodes.leader == "n2"
     assert table.core.found == ["n1:3000", "n2:3000", "n3:3000"]
 
 
@@ -491,8 +394,8 @@ def test_a_certificate_is_shown_before_the_first_request_of_a_connection() -> No
     table.answer(table.take("get"), found=False)
     table.start("get")
     table.answer(table.take("get"), found=False)
-    table.core.disconnected(0, "gone")
-    table.core.connected(0)
+    table.disconnect(0)
+    table.connect(0)
     table.start("get")
     assert [s.op for s in table.sent] == ["present", "get"]
 
