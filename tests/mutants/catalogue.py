@@ -363,8 +363,8 @@ CATALOGUE = (
             Edit(
                 sessions.Sessions,
                 "record",
-                "    session.answers[place.sequence]",
-                "    session.answers.clear()\n    session.answers[place.sequence]",
+                "    session.answers[sequence]",
+                "    session.answers.clear()\n    session.answers[sequence]",
             ),
         ),
     ),
