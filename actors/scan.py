@@ -2,19 +2,19 @@
 
 Owns: one pass over the versions, which fills the heads, and one over the table of keys, a slice a
 turn. Must never know why they are read. Every chunk has a check; but a damaged page of SQLite can
-also hide rows, or be the page of an older moment. So the sum of all versions, kept in meta at each
-commit, must come out again, each version must name the one before it of its key, and the table of
-keys must hold the keys of the versions and no others, in order, before this replica reads or
-applies anything.
+also hide rows, or be the page of an older moment. So before this replica reads or applies anything,
+the sum of all versions, kept in meta at each commit, must come out again; each version must name
+the one before it of its key; and the table of keys must hold, in order, the keys of the versions
+and no others (told by their number and sum).
 """
 
 from itertools import islice
 from operator import lt
 
 from dkv.errors import Ending, Fault
-from dkv.kv.heads import ABSENT, Heads, pack_head, row_of
+from dkv.kv.heads import Heads, Unfollowed, follow, key_check
 from dkv.kv.store import SUM_MASK, Store
-from dkv.kv.version import read_row, version_check
+from dkv.kv.version import read_rows, version_check
 
 _SLICE_KEYS = 2_000
 
@@ -26,7 +26,8 @@ class Scan:
         self._row = -1
         self._held = 0
         self._next_key: bytes | None = None  # None: the versions come first
-        self._keys = 0
+        self._new = 0  # sum of the keys of versions
+        self._keys = self._listed = 0  # how many the table of keys has, and the sum of them
 
     def step(self) -> bool:
         """One slice; True when everything has been found as it should be. Raises `Fault`."""
@@ -38,15 +39,11 @@ class Scan:
     def _step_versions(self) -> None:
         slice_ = self._store.scan(self._row)
         self._held += sum(map(version_check, slice_))
-        heads, last = self._heads, self._row
-        for row, key, _value, created, version, *_rest, previous in map(read_row, slice_):
-            if row <= last:
-                raise _damaged("its versions are out of order")
-            if previous != row_of(heads.get(key, ABSENT)):
-                raise _damaged(f"version {row} does not follow the one before it of its key")
-            heads[key] = pack_head(row, created, version)
-            last = row
-        self._row = last
+        try:
+            self._row, new = follow(self._heads, read_rows(slice_), self._row)
+        except Unfollowed as unfollowed:
+            raise _damaged(str(unfollowed)) from unfollowed
+        self._new += new
         if slice_:
             return
         if self._held & SUM_MASK != self._store.meta().held:
@@ -61,14 +58,13 @@ class Scan:
         ordered = all(map(lt, keys, islice(keys, 1, None)))
         if keys and (keys[0] < start or not ordered):
             raise _damaged("its table of keys is out of order")
-        if not all(map(self._heads.__contains__, keys)):
-            raise _damaged("its table of keys has one of which there is no version")
         self._keys += len(keys)
+        self._listed += sum(map(key_check, keys))
         if len(keys) == _SLICE_KEYS:
             self._next_key = keys[-1] + b"\0"
             return False
-        if self._keys != len(self._heads):
-            raise _damaged("its table of keys lacks some of which there are versions")
+        if (self._keys, self._listed) != (len(self._heads), self._new):
+            raise _damaged("its table of keys does not hold the keys of its versions")
         return True
 
 

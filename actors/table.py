@@ -24,7 +24,7 @@ from actors.database import PAGE_BYTES, Database, fault_of
 from dkv.errors import Ending, Fault
 from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, read_row, row_prefix, unpack_version
+from dkv.kv.version import Version, row_of_packed, row_prefix, unpack_version
 from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, KIB
 
 FORMAT = 2
@@ -171,7 +171,7 @@ class SqliteTable:
         found = self._db.execute(_CHUNK, (row,)).fetchone()
         content = [] if found is None else self._verified(found)
         if content:
-            self._read = (found[0], read_row(content[-1])[0], content)
+            self._read = (found[0], row_of_packed(content[-1]), content)
         return content
 
     def _verified(self, chunk: tuple[Any, ...]) -> list[bytes]:

@@ -7,7 +7,6 @@ replicated limits; only an unknown kind of entry stops the node, for a newer ver
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import msgpack
 
@@ -17,6 +16,7 @@ from dkv.kv.heads import ABSENT, Heads, is_live, pack_head, read_head, revision_
 from dkv.kv.sessions import Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
 from dkv.kv.sums import Sums
+from dkv.kv.version import version_check
 from dkv.limits import SUB_MAX, ClusterLimits
 from dkv.messages import Result
 from dkv.requests import Malformed, Request, range_of, read_command
@@ -73,7 +73,7 @@ class State:
         self.notes: dict[int, int] = {}  # index -> written, the last few
         self._entry = Entry(0, 0, 0, 0, 0, b"", b"")
         self._author = ""
-        self._pack = msgpack.Packer().pack  # one for all versions: half the cost of a new one
+        self._pack = msgpack.Packer().pack  # one for all: half the cost of a new one each
         self._ops: dict[str, Callable[[dict[str, Any]], tuple[int, dict[str, Any] | None]]] = {
             "put": self._put,
             "delete": self._delete,
@@ -171,7 +171,8 @@ class State:
             code, detail = self._ops[op](fields)
         except Malformed as error:
             return self._refusal(Code.INVALID, error.words)
-        return pack_answer(code, self.revision, detail)
+        packed: bytes = self._pack((code, self.revision, detail))  # as pack_answer
+        return packed
 
     def _refusal(self, code: Code, words: str = "") -> bytes:
         return pack_answer(code, self.revision, {"words": words} if words else None)
@@ -240,7 +241,7 @@ class State:
         packed = self._pack(
             (row, key, value, created, count, 0, self._author, entry.tick, entry.wall, previous)
         )
-        check = crc32(packed)
+        check = version_check(packed)
         self.held += check
         self.written += check
         self.heads[key] = pack_head(row, created, count)

@@ -5,6 +5,7 @@ its own revision; those of one command share it, ordered by `sub`. Versions neve
 written, and the bytes of one are the same on every replica.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -52,9 +53,15 @@ def unpack_version(packed: bytes) -> Version:
     return Version(*divmod(row, SUB_MAX), *fields)
 
 
-def read_row(packed: bytes) -> tuple[Any, ...]:
-    """The same as a bare tuple, its row id first: for who reads millions."""
-    return msgpack.unpackb(packed, use_list=False)  # type: ignore[no-any-return]
+def read_rows(packed: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """The same for many, as bare tuples, their row ids first: for who reads millions."""
+    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
+    unpacker.feed(b"".join(packed))
+    return iter(unpacker)
+
+
+def row_of_packed(packed: bytes) -> int:
+    return msgpack.unpackb(packed, use_list=False)[0]  # type: ignore[no-any-return]
 
 
 def row_prefix(row: int) -> bytes:
@@ -62,6 +69,5 @@ def row_prefix(row: int) -> bytes:
     return _ARRAY + msgpack.packb(row)  # type: ignore[no-any-return]
 
 
-def version_check(packed: bytes) -> int:
-    """The CRC-32 of a packed version. Replicas compare the sums of these."""
-    return crc32(packed)
+# The check of a packed version. Replicas compare the sums of these.
+version_check = crc32

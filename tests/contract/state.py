@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.table import SqliteTable
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, pack_version, read_row, row_id
+from dkv.kv.version import Version, pack_version, row_id, row_of_packed
 from dkv.limits import CHECKPOINT_PAGES_HARD, SUB_MAX
 from tests.contract.play import Step, outcome, same
 from tests.stores import MemoryTable, SimDisk
@@ -24,7 +24,7 @@ _SIZES = (0, 0, 10, 10, 500, 6_000)
 def _scanned(table: Any) -> list[bytes]:
     """The whole of it, by slices."""
     found: list[bytes] = []
-    while slice_ := table.scan(read_row(found[-1])[0] if found else -1):
+    while slice_ := table.scan(row_of_packed(found[-1]) if found else -1):
         found += slice_
     return found
 

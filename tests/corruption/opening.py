@@ -23,7 +23,7 @@ from dkv.entries import Entry, position_of
 from dkv.errors import Fault, Misconfigured
 from dkv.kv.reading import Reading
 from dkv.kv.store import Store
-from dkv.kv.version import read_row
+from dkv.kv.version import row_of_packed
 from dkv.limits import Timing
 from dkv.messages import Apply, Condemn, Continue, Found, Heartbeat, Lookup
 from dkv.raft import table
@@ -178,7 +178,7 @@ class _Node:
 def _versions(store: Store) -> list[bytes]:
     """Every revision of every key, not only what is read today."""
     found: list[bytes] = []
-    while slice_ := store.scan(read_row(found[-1])[0] if found else -1):
+    while slice_ := store.scan(row_of_packed(found[-1]) if found else -1):
         found += slice_
     return found
 
