@@ -211,6 +211,7 @@ class Machine:
             "revision": state.revision,
             "written": state.written,
             "sessions": len(state.sessions),
+            "keys": len(state.heads),
             "checking": self._scan is not None,
             "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),
             **state.store.sizes(),

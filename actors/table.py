@@ -216,6 +216,7 @@ class SqliteTable:
         self._db.execute("COMMIT")
 
     def tidy(self, *, idle: bool) -> None:
+        assert not self._waiting, "something was added since the last commit"
         if self._dirty_pages > (CHECKPOINT_PAGES if idle else CHECKPOINT_PAGES_HARD):
             self._db.execute("COMMIT")
             self._db.checkpoint()
