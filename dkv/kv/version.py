@@ -35,7 +35,8 @@ class Version(NamedTuple):
 
 # A packed version: its row id, then the fields of `Version` behind `sub`.
 _FIELDS = len(Version._fields) - 1
-_ARRAY = bytes((0x90 | _FIELDS,))
+_ARRAY = bytes((0x90 | _FIELDS,))  # msgpack's array of fewer than 16
+assert _FIELDS < 16, _FIELDS
 
 
 def row_id(revision: int, sub: int) -> int:

@@ -10,10 +10,11 @@ import pytest
 
 from actors.scan import Scan
 from actors.table import SqliteTable, chunk_check
+from dkv.entries import NO_CHECK, Batch, Kind, follow, pack_batch
 from dkv.errors import Ending, Fault
 from dkv.kv.heads import read_head
 from dkv.kv.reading import Reading
-from dkv.kv.state import State
+from dkv.kv.state import Command, State, pack_command_of
 from dkv.kv.store import Meta, Store
 from dkv.kv.version import Version, pack_version, row_id, unpack_version, version_check
 from dkv.limits import ClusterLimits
@@ -314,15 +315,18 @@ def test_a_chunk_of_an_older_moment_is_found_by_the_scan(tmp_path: Path) -> None
     table.close()
 
 
-def test_a_key_hidden_while_a_node_runs_and_one_that_nobody_wrote(tmp_path: Path) -> None:
-    """A list meets a key without a head: it says so, and serves nothing."""
-    state = State(SqliteTable(tmp_path / "state.db", DISK), ClusterLimits())
-    table = state.store
-    assert isinstance(table, SqliteTable)
+def test_a_key_that_nobody_wrote_is_met_by_whoever_lists_or_deletes_a_range(tmp_path: Path) -> None:
+    """A page damaged while the node runs: it says so, and serves nothing."""
+    table = SqliteTable(tmp_path / "state.db", DISK)
+    state = State(table, ClusterLimits())
     table._db.execute("INSERT INTO keys VALUES (x'6161')")
     reading = Reading(state, pack_command("list", prefix=b""))
-    with pytest.raises(Fault, match="of which there is no version"):
-        reading.step()
+    delete = pack_command_of(Command("anna", 0, 0, 0, 0, pack_command("delete_range", prefix=b"")))
+    row = (1, 1, Kind.COMMANDS, 0, 0, pack_batch(Batch("n1", 1, 1, (delete,))))
+    for meet in (reading.step, lambda: state.apply(follow(NO_CHECK, row))):
+        with pytest.raises(Fault, match="of which there is no version") as caught:
+            meet()
+        assert caught.value.ending is Ending.STORAGE_FAULT
     table.close()
 
 
