@@ -54,7 +54,7 @@ class Machine:
         self.counters = counters
         self._state = state
         self._node, self._boot = node, boot
-        self._scan: Scan | None = Scan(state.store) if state.applied else None
+        self._scan: Scan | None = Scan(state.store, state.heads) if state.applied else None
         self._entries: deque[Entry] = deque()
         self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
         self._readings: deque[tuple[int, int, int, Reading]] = deque()  # deadline, batch, position
@@ -225,6 +225,7 @@ class Machine:
             "revision": state.revision,
             "written": state.written,
             "sessions": len(state.sessions),
+            "keys": len(state.heads),
             "checking": self._scan is not None,
             "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),
             **state.store.sizes(),

@@ -1,13 +1,19 @@
 """state.db: the versions of every key, in SQLite.
 
-Owns: the SQL of versions, their index, sessions and meta; the lazy transaction. Must never know
-what a command means. The Raft log is its write-ahead log: one transaction stays open across many
-batches and commits about once a second, always together with the applied index; reads on the same
-connection see everything.
+Owns: how versions stand together in chunks, the SQL of these, of keys, sessions and meta; the lazy
+transaction. Must never know what a command means. The Raft log is its write-ahead log: one
+transaction stays open across many batches and commits about once a second, always together with
+the applied index. Reads see everything: what waits to be written is in memory.
+
+    chunks    consecutive versions, packed, about a page of them a row; append-only
+    keys      every key once: the order for range reads. A put to a known key does not touch it
+
+Which version of a key is the newest, the state remembers (`dkv/kv/heads.py`).
 """
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -18,34 +24,32 @@ from actors.database import PAGE_BYTES, Database, fault_of
 from dkv.errors import Ending, Fault
 from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, index_check, is_sound, row_check, row_id
-from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, SUB_MAX
+from dkv.kv.version import Version, row_of_packed, row_prefix, unpack_version
+from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, KIB
 
-FORMAT = 1
+FORMAT = 2
 _CACHE_KIB = 64 * 1024
+_CHUNK_BYTES = 4_000  # a row of so many fits a page; a larger version goes alone
+_BIN_BYTES = 3  # what msgpack puts before a packed version in a chunk
+_NEW_KEYS_MAX = 256  # and as many KiB: written in order, which costs less
+_SLICE_BYTES = 256 * KIB  # of a scan
 
 _SCHEMA = """
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB, created INTEGER NOT NULL,
-    version INTEGER NOT NULL, lease INTEGER NOT NULL, author TEXT NOT NULL,
-    tick INTEGER NOT NULL, wall INTEGER NOT NULL, chk INTEGER NOT NULL
-);
-CREATE INDEX by_key ON versions (key);
+CREATE TABLE chunks (id INTEGER PRIMARY KEY, body BLOB NOT NULL, chk INTEGER NOT NULL);
+CREATE TABLE keys (key BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE sessions (id INTEGER PRIMARY KEY, state BLOB NOT NULL, chk INTEGER NOT NULL);
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, chk INTEGER NOT NULL)
 """
 
-_COLUMNS = "id, key, value, created, version, lease, author, tick, wall, chk"
-_VERSION = f"SELECT {_COLUMNS} FROM versions WHERE id = ?"
-_LATEST = "SELECT id FROM versions INDEXED BY by_key WHERE key = ? ORDER BY id DESC LIMIT 1"
-_KEYS = (
-    "SELECT key, max(id) FROM versions INDEXED BY by_key WHERE key >= ? AND key < ? AND id <= ?"
-    " GROUP BY key ORDER BY key LIMIT ?"
-)
-_KEYS_TO_THE_END = (
-    "SELECT key, max(id) FROM versions INDEXED BY by_key WHERE key >= ? AND id <= ?"
-    " GROUP BY key ORDER BY key LIMIT ?"
-)
+_CHUNK = "SELECT id, body, chk FROM chunks WHERE id <= ? ORDER BY id DESC LIMIT 1"
+_CHUNKS = "SELECT id, body, chk FROM chunks WHERE id > ? ORDER BY id"
+_KEYS = "SELECT key FROM keys WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+_KEYS_TO_THE_END = "SELECT key FROM keys WHERE key >= ? ORDER BY key LIMIT ?"
+
+
+def chunk_check(first: int, body: bytes) -> int:
+    """The CRC-32 of a chunk: of the row id that it begins with, and of its content."""
+    return crc32(body, crc32(b"%d:" % first))
 
 
 class SqliteTable:
@@ -57,6 +61,7 @@ class SqliteTable:
         if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._create(disk)
         self._meta = self._read_meta()
+        self._forget()
         self._begin()
 
     def _create(self, disk: int) -> None:
@@ -70,6 +75,14 @@ class SqliteTable:
         if not self._db.connection.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
 
+    def _forget(self) -> None:
+        """What has been added and not been written, and the chunk read last."""
+        self._waiting: dict[int, bytes] = {}  # packed versions by row: the next chunk
+        self._waiting_bytes = 0
+        self._new_keys: list[bytes] = []
+        self._new_bytes = 0
+        self._read: tuple[int, int, list[bytes]] = (0, -1, [])  # first row, last row, content
+
     # -- meta and sessions -----------------------------------------------------------------------
     def meta(self) -> Meta:
         return self._meta
@@ -79,6 +92,13 @@ class SqliteTable:
         if row is None or not isinstance(row[0], bytes) or crc32(row[0]) != row[1]:
             raise self._damaged("its meta row")
         state_format, *fields = msgpack.unpackb(row[0], use_list=False)
+        if state_format == 1:
+            raise Fault(
+                Ending.NEWER_NEEDED,
+                f"{self._db.path} has format 1, and this version of dkv reads {FORMAT}. Start the "
+                "cluster with the version that made it, read its keys out (dkvctl list and get), "
+                "and put them into a new cluster",
+            )
         if state_format != FORMAT:
             raise Fault(
                 Ending.NEWER_NEEDED,
@@ -100,59 +120,85 @@ class SqliteTable:
         return [(number, state) for number, state, _check in found]
 
     # -- versions --------------------------------------------------------------------------------
-    def latest(self, key: bytes) -> Version | None:
-        row = self._db.execute(_LATEST, (key,)).fetchone()
-        if row is None:
-            return None
-        version = self.version(row[0])
-        if version.key != key:
-            raise self._damaged(f"the index of key {key[:40]!r}")
-        return version
+    def add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        size = len(packed) + _BIN_BYTES
+        if self._waiting_bytes + size > _CHUNK_BYTES and self._waiting:
+            self._write_chunk()
+        self._waiting[row] = packed
+        self._waiting_bytes += size
+        if new is not None:
+            self._new_keys.append(new)
+            self._new_bytes += len(new)
+            self._dirty_pages += 1 + len(new) // PAGE_BYTES
+            if len(self._new_keys) >= _NEW_KEYS_MAX or self._new_bytes >= _NEW_KEYS_MAX * KIB:
+                self._write_keys()
+
+    def _write_chunk(self) -> None:
+        if self._waiting:
+            first = next(iter(self._waiting))
+            body = msgpack.packb(list(self._waiting.values()))
+            row = (first, body, chunk_check(first, body))
+            self._db.execute("INSERT INTO chunks VALUES (?, ?, ?)", row)
+            self._dirty_pages += 1 + len(body) // PAGE_BYTES
+            self._waiting.clear()
+            self._waiting_bytes = 0
+
+    def _write_keys(self) -> None:
+        if self._new_keys:
+            self._new_keys.sort()
+            rows = ((key,) for key in self._new_keys)
+            self._db.connection.executemany("INSERT INTO keys VALUES (?)", rows)
+            self._new_keys.clear()
+            self._new_bytes = 0
 
     def version(self, row: int) -> Version:
-        found = self._db.execute(_VERSION, (row,)).fetchone()
-        if found is None:
-            raise self._damaged(f"version {row}: it is missing")
-        return self._verified(found)
+        packed = self._waiting.get(row)
+        return unpack_version(self._find(row) if packed is None else packed)
 
-    def _verified(self, row: tuple[Any, ...]) -> Version:
-        number, key, value, created, version, lease, author, tick, wall, check = row
-        if not isinstance(number, int):  # the schema is damaged
-            raise self._damaged(f"version {number}")
-        revision, sub = divmod(number, SUB_MAX)
-        found = Version(revision, sub, key, value, created, version, lease, author, tick, wall)
-        if not is_sound(found, check):
-            raise self._damaged(f"version {number}")
-        return found
+    def _find(self, row: int) -> bytes:
+        first, last, content = self._read
+        if not first <= row <= last:
+            content = self._read_chunk(row)
+        prefix = row_prefix(row)
+        for packed in content:
+            if packed.startswith(prefix):
+                return packed
+        raise self._damaged(f"version {row}: it is missing, so its chunk")
 
-    def add(self, version: Version) -> int:
-        number, check = row_id(version.revision, version.sub), row_check(version)
-        _revision, _sub, *columns = version
-        self._db.execute(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, *columns, check),
-        )
-        self._dirty_pages += 1 + len(version.value or b"") // PAGE_BYTES
-        return check
+    def _read_chunk(self, row: int) -> list[bytes]:
+        """The chunk in which a version must be. It is remembered: neighbours are often read next,
+        and content whose check was compared does not change."""
+        found = self._db.execute(_CHUNK, (row,)).fetchone()
+        content = [] if found is None else self._verified(found)
+        if content:
+            self._read = (found[0], row_of_packed(content[-1]), content)
+        return content
 
-    def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
-        through = row_id(revision, SUB_MAX - 1)
+    def _verified(self, chunk: tuple[Any, ...]) -> list[bytes]:
+        """A chunk's packed versions. SQLite returns damaged rows as good, and its columns have no
+        types: in a damaged row a number may be a text, or nothing."""
+        first, body, check = chunk
+        if type(first) is not int or type(body) is not bytes or chunk_check(first, body) != check:
+            raise self._damaged(f"the chunk at version {first}")
+        return msgpack.unpackb(body)  # type: ignore[no-any-return]
+
+    def keys(self, start: bytes, end: bytes, count: int) -> list[bytes]:
+        self._write_keys()
         if end:
-            return self._places(self._db.execute(_KEYS, (start, end, through, count)).fetchall())
-        found = self._db.execute(_KEYS_TO_THE_END, (start, through, count)).fetchall()
-        return self._places(found)
-
-    def _places(self, rows: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-        """Rows of the index, of the types that they must have."""
-        for key, row in rows:
-            if not isinstance(key, bytes) or not isinstance(row, int):
-                raise self._damaged(f"the index at {row!r}")
-        return rows
+            rows = self._db.execute(_KEYS, (start, end, count)).fetchall()
+        else:
+            rows = self._db.execute(_KEYS_TO_THE_END, (start, count)).fetchall()
+        for (key,) in rows:
+            if type(key) is not bytes:
+                raise self._damaged(f"the key {key!r:.40} in its table of keys")
+        return [key for (key,) in rows]
 
     # -- commits ---------------------------------------------------------------------------------
     def commit(
         self, meta: Meta, changed: Iterable[tuple[int, bytes]], ended: Iterable[int]
     ) -> None:
+        self._write_chunk()
+        self._write_keys()
         for number, state in changed:
             row = (number, state, session_check(number, state))
             self._db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", row)
@@ -164,11 +210,13 @@ class SqliteTable:
 
     def mark_diverged(self, meta: Meta) -> None:
         self._db.execute("ROLLBACK")
+        self._forget()
         self._begin()
         self._keep(meta)
         self._db.execute("COMMIT")
 
     def tidy(self, *, idle: bool) -> None:
+        assert not self._waiting, "something was added since the last commit"
         if self._dirty_pages > (CHECKPOINT_PAGES if idle else CHECKPOINT_PAGES_HARD):
             self._db.execute("COMMIT")
             self._db.checkpoint()
@@ -176,24 +224,17 @@ class SqliteTable:
             self._dirty_pages = 0
 
     # -- the scan after a restart ----------------------------------------------------------------
-    def scan(self, after: int, through: int, count: int) -> list[tuple[int, int, int]]:
-        rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM versions WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            (after, through, count),
-        ).fetchall()
-        found = []
-        for row in rows:
-            version = self._verified(row)
-            found.append((row[0], row[9], index_check(version.key, row[0])))
+    def scan(self, after: int) -> list[bytes]:
+        self._write_chunk()
+        found: list[bytes] = []
+        size = 0
+        with closing(self._db.execute(_CHUNKS, (after,))) as cursor:
+            for chunk in cursor:
+                found += self._verified(chunk)
+                size += len(chunk[1])
+                if size >= _SLICE_BYTES:
+                    break
         return found
-
-    def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
-        found = self._db.execute(
-            "SELECT key, id FROM versions INDEXED BY by_key WHERE (key, id) > (?, ?)"
-            " ORDER BY key, id LIMIT ?",
-            (*after, count),
-        ).fetchall()
-        return self._places(found)
 
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:

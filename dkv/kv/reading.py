@@ -10,12 +10,16 @@ from typing import Any
 import msgpack
 
 from dkv.errors import Code
+from dkv.kv.heads import ABSENT, is_live, read_head, row_of
 from dkv.kv.sessions import pack_answer
-from dkv.kv.state import State
-from dkv.limits import INT_MAX, LIST_BYTES_MAX
+from dkv.kv.state import State, known_head
+from dkv.kv.version import row_id
+from dkv.limits import INT_MAX, LIST_BYTES_MAX, SUB_MAX
 from dkv.requests import Malformed, range_of, read_command
 
 _TURN_KEYS = 200
+_TURN_STEPS = 200  # versions walked back over in a turn; a large one counts for more
+_STEP_BYTES = 4_096
 
 
 class Reading:
@@ -45,9 +49,10 @@ class Reading:
 
 
 def _get(state: State, fields: dict[str, Any]) -> bytes:
-    found = state.store.latest(fields["key"])
-    if found is None or found.value is None:
+    head = state.heads.get(fields["key"], ABSENT)
+    if not is_live(head):
         return pack_answer(Code.OK, state.revision, {"found": False, "key_revision": 0})
+    found = state.store.version(row_of(head))
     detail = {
         "found": True,
         "value": found.value,
@@ -87,16 +92,21 @@ class Listing:
             self._revision, self._next = _read_token(fields["token"], self._next, self._end)
             if self._revision > state.revision:
                 raise Malformed(Code.FUTURE_REVISION, f"this node is at {state.revision}")
+        self._through = row_id(self._revision, SUB_MAX - 1)
+        self._steps = 0  # left in this turn
+        self._walked = 0  # how far back the walk of the next key has come
 
     def step(self) -> bytes | None:
         """Up to _TURN_KEYS keys; the packed answer when the page is full or the range ends."""
         if self._revision < self._state.store.meta().compacted:
             return pack_answer(Code.COMPACTED, self._state.revision)
-        keys = self._state.store.keys(self._next, self._end, self._revision, _TURN_KEYS)
-        for key, row in keys:
+        keys = self._state.store.keys(self._next, self._end, _TURN_KEYS)
+        self._steps = _TURN_STEPS
+        for key in keys:
             if self._full():
                 return self._page(key)
-            self._take(key, row)
+            if not self._take(key):
+                return None
             self._next = key + b"\0"
         return None if len(keys) == _TURN_KEYS else self._page(None)
 
@@ -105,16 +115,40 @@ class Listing:
             return False
         return len(self._items) >= self._limit or self._bytes >= LIST_BYTES_MAX
 
-    def _take(self, key: bytes, row: int) -> None:
-        version = self._state.store.version(row)
-        if version.value is None:
-            return
+    def _take(self, key: bytes) -> bool:
+        """The key as of the page's revision, if it existed then. False: the way back to it is
+        longer than a turn, and goes on in the next."""
+        store = self._state.store
+        row, created, count = read_head(known_head(self._state, key))
+        if row > self._through:
+            row = self._walk(row)
+            if row > self._through:
+                return False
+            if not row:
+                return True  # it was not there yet
+            found = store.version(row)
+            created, count = found.created, found.version
+        if not count:
+            return True  # it was deleted
         self._count += 1
         if self._count_only:
-            return
-        value = None if self._keys_only else version.value
-        self._items.append((key, value, version.revision, version.created, version.version))
+            return True
+        value = None if self._keys_only else store.version(row).value
+        self._items.append((key, value, row // SUB_MAX, created, count))
         self._bytes += len(key) + len(value or b"") + 32
+        return True
+
+    def _walk(self, head: int) -> int:
+        """From version to version of a key, back to its newest as of the page's revision: its row,
+        0 if there is none. Only so far as this turn's steps reach; versions do not change, so the
+        next turn goes on from there, whatever the key's head is by then."""
+        row = self._walked or head
+        while row > self._through and self._steps > 0:
+            found = self._state.store.version(row)
+            self._steps -= 1 + len(found.value or b"") // _STEP_BYTES
+            row = found.previous
+        self._walked = row if row > self._through else 0
+        return row
 
     def _page(self, next_key: bytes | None) -> bytes:
         detail: dict[str, Any] = {"items": self._items, "count": self._count}

@@ -7,7 +7,8 @@ The state keeps the answer of every executed sequence >= `lowest` (a set, not ju
 pipelined commands of a session may execute in any order).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 from zlib import crc32
 
 import msgpack
@@ -16,14 +17,7 @@ from dkv.errors import Code
 from dkv.kv.store import SUM_MASK
 from dkv.limits import SEQUENCE_WINDOW, ClusterLimits
 
-
-class Numbered(NamedTuple):
-    """A command's place: `digest` is of the operation's bytes, as sent."""
-
-    session: int
-    sequence: int
-    lowest: int
-    digest: int
+_SPREAD = 1_000_003  # between the sums of two sessions' answers
 
 
 class Session:
@@ -36,10 +30,28 @@ class Session:
 
     def settle(self, lowest: int) -> None:
         """The client has every answer below `lowest`."""
+        settled: Iterable[int] = range(self.lowest, lowest)
+        if lowest - self.lowest > len(self.answers):
+            settled = [s for s in self.answers if s < lowest]
+        for sequence in settled:
+            known = self.answers.pop(sequence, None)
+            if known is not None:
+                self.answer_bytes -= len(known[1])
+        self.lowest = lowest
+
+    def judge(self, sequence: int, lowest: int, digest: int) -> bytes | Code | None:
+        """The answer that a sequence had, the reason why it has none, or None: execute it.
+        `digest` is of the operation's bytes, as sent."""
         if lowest > self.lowest:
-            self.lowest = lowest
-            for sequence in [s for s in self.answers if s < lowest]:
-                self.answer_bytes -= len(self.answers.pop(sequence)[1])
+            self.settle(lowest)
+        if sequence < self.lowest:
+            return Code.STALE
+        if sequence - self.lowest >= SEQUENCE_WINDOW:
+            return Code.SEQUENCE_WINDOW
+        known = self.answers.get(sequence)
+        if known is None:
+            return None
+        return known[1] if known[0] == digest else Code.SEQUENCE_REUSED
 
     def pack(self) -> bytes:
         answers = tuple((s, d, a) for s, (d, a) in sorted(self.answers.items()))
@@ -73,11 +85,11 @@ class Sessions:
         for session in self._sessions.values():
             self._by_owner[session.owner] = self._by_owner.get(session.owner, 0) + 1
         self.given = given
-        self.changed: set[int] = set()
-        self.ended: set[int] = set()
+        self._stale: set[int] = set()  # they changed, and are not packed again yet
+        self._packed: dict[int, bytes] = {}  # what the next commit must write
+        self._ended: set[int] = set()
         self._checks = {i: session_check(i, p) for i, p in packed.items()}
         self._sum = sum(self._checks.values()) & SUM_MASK
-        self._packed: dict[int, bytes] = {}  # of those that changed: as they are now
         self.written = 0  # sum of recorded answers, taken by the state after each entry
 
     def __len__(self) -> int:
@@ -94,7 +106,7 @@ class Sessions:
         self.given += 1
         self._sessions[self.given] = Session(owner, tick)
         self._by_owner[owner] = self._by_owner.get(owner, 0) + 1
-        self.changed.add(self.given)
+        self._stale.add(self.given)
         return self.given
 
     def close(self, number: int) -> None:
@@ -102,8 +114,8 @@ class Sessions:
         self._by_owner[session.owner] -= 1
         if not self._by_owner[session.owner]:
             del self._by_owner[session.owner]
-        self.changed.discard(number)
-        self.ended.add(number)
+        self._stale.discard(number)
+        self._ended.add(number)
         self._packed.pop(number, None)
         self._sum = (self._sum - self._checks.pop(number, 0)) & SUM_MASK
 
@@ -114,34 +126,30 @@ class Sessions:
             return Code.SESSION_LOST
         if session.owner != owner:
             return Code.DENIED
-        session.used = max(session.used, tick)
-        self.changed.add(number)
-        self._packed.pop(number, None)
+        if tick > session.used:
+            session.used = tick
+        self._stale.add(number)
         return session
 
-    def judge(self, session: Session, place: Numbered) -> bytes | Code | None:
-        """The answer it had, the reason it has none, or None: execute it."""
-        session.settle(place.lowest)
-        if place.sequence < session.lowest:
-            return Code.STALE
-        if place.sequence - session.lowest >= SEQUENCE_WINDOW:
-            return Code.SEQUENCE_WINDOW
-        known = session.answers.get(place.sequence)
-        if known is None:
-            return None
-        digest, answer = known
-        return answer if digest == place.digest else Code.SEQUENCE_REUSED
-
-    def record(self, session: Session, place: Numbered, answer: bytes, revision: int) -> None:
+    def record(
+        self,
+        number: int,
+        session: Session,
+        sequence: int,
+        digest: int,
+        answer: bytes,
+        revision: int,
+    ) -> None:
         """Whatever apply answered, refusals included, is the answer of that sequence."""
+        size = len(answer)
         limits = self._limits
         room = limits.session_answers_bytes_max - session.answer_bytes
-        if len(answer) > min(limits.answer_bytes_max, room):
+        if size > limits.answer_bytes_max or size > room:
             answer = pack_answer(Code.ANSWER_DROPPED, revision)
-        session.answers[place.sequence] = (place.digest, answer)
-        session.answer_bytes += len(answer)
-        mark = crc32(answer, crc32(b"%d,%d;" % (place.session, place.sequence)))
-        self.written = (self.written + mark) & SUM_MASK
+            size = len(answer)
+        session.answers[sequence] = (digest, answer)
+        session.answer_bytes += size
+        self.written += crc32(answer, (number * _SPREAD + sequence) & 0xFFFFFFFF)
 
     def expire(self, tick: int) -> int:
         """End what was not used for the replicated time; how many. (Judged by the entry's tick.)"""
@@ -158,19 +166,18 @@ class Sessions:
 
     def remembered(self) -> int:
         """The sum of the checks of all sessions, as they are now."""
-        for number in self.changed - self._packed.keys():
+        for number in self._stale:
             packed = self._packed[number] = self._sessions[number].pack()
             check = session_check(number, packed)
             self._sum = (self._sum + check - self._checks.get(number, 0)) & SUM_MASK
             self._checks[number] = check
+        self._stale.clear()
         return self._sum
 
     def take_changes(self) -> tuple[list[tuple[int, bytes]], list[int]]:
         """What the next commit must write: changed sessions, and ended ones."""
         self.remembered()
-        changed = [(i, self._packed[i]) for i in sorted(self.changed)]
-        ended = sorted(self.ended)
+        changed, ended = sorted(self._packed.items()), sorted(self._ended)
         self._packed.clear()
-        self.changed.clear()
-        self.ended.clear()
+        self._ended.clear()
         return changed, ended

@@ -12,14 +12,14 @@ import msgpack
 
 from dkv.entries import Entry, Kind, read_agreed, read_batch
 from dkv.errors import Code, Ending, Fault
-from dkv.kv.heads import ABSENT, Head, Heads
-from dkv.kv.sessions import Numbered, Session, Sessions, pack_answer
+from dkv.kv.heads import ABSENT, Heads, is_live, pack_head, read_head, revision_of, row_of
+from dkv.kv.sessions import Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
 from dkv.kv.sums import Sums
-from dkv.kv.version import Version, index_check, row_id
-from dkv.limits import ClusterLimits
+from dkv.kv.version import version_check
+from dkv.limits import SUB_MAX, ClusterLimits
 from dkv.messages import Result
-from dkv.requests import Malformed, range_of, read_command
+from dkv.requests import Malformed, Request, range_of, read_command
 
 
 class Command(NamedTuple):
@@ -50,18 +50,21 @@ NOTHING = Outcome("", 0, 0, ())
 
 
 class State:
+    """Of what the store holds, the heads are not known yet: where anything was applied before, a
+    `Scan` must fill them first."""
+
     def __init__(self, store: Store, limits: ClusterLimits) -> None:
         self.store = store
-        self.heads = Heads(store)
+        self.heads: Heads = {}
         self.limits = limits
         meta = store.meta()
         self._base = meta
         self.applied, self.term, self.check = meta.applied, meta.term, meta.check
         self.revision = meta.revision
-        self.held, self.indexed, self.written = meta.held, meta.indexed, meta.written
+        self.held, self.written = meta.held, meta.written
         self.sessions = Sessions(limits, dict(store.sessions()), meta.sessions)
         self.sums = Sums(meta.applied, meta.written)
-        if meta.remembered not in (None, self.sessions.remembered()):
+        if meta.remembered != self.sessions.remembered():
             raise Fault(
                 Ending.STORAGE_FAULT,
                 "state.db is damaged: the sum of its sessions is not the one it was committed "
@@ -70,6 +73,7 @@ class State:
         self.notes: dict[int, int] = {}  # index -> written, the last few
         self._entry = Entry(0, 0, 0, 0, 0, b"", b"")
         self._author = ""
+        self._pack = msgpack.Packer().pack  # one for all: half the cost of a new one each
         self._ops: dict[str, Callable[[dict[str, Any]], tuple[int, dict[str, Any] | None]]] = {
             "put": self._put,
             "delete": self._delete,
@@ -84,7 +88,7 @@ class State:
         outcome = NOTHING
         if entry.kind == Kind.COMMANDS:
             batch = read_batch(entry.payload)
-            results = tuple(self._apply_command(packed) for packed in batch.commands)
+            results = tuple(map(self._apply_command, batch.commands))
             outcome = Outcome(batch.node, batch.boot, batch.number, results)
         elif entry.kind == Kind.TICK:
             self.sessions.expire(entry.tick)
@@ -96,6 +100,7 @@ class State:
                 f"entry {entry.index} is of kind {entry.kind}, which this version does not know: "
                 "a newer version of dkv is needed here",
             )
+        self.held &= SUM_MASK
         self.written = (self.written + self.sessions.written) & SUM_MASK
         self.sessions.written = 0
         self.applied, self.term, self.check = entry.index, entry.term, entry.check
@@ -123,51 +128,51 @@ class State:
 
     # -- commands --------------------------------------------------------------------------------
     def _apply_command(self, packed: bytes) -> Result:
-        command = Command(*msgpack.unpackb(packed, use_list=False))
-        self._author = command.author
-        answer = self._answer(command)
-        return command.session, command.sequence, answer
-
-    def _answer(self, c: Command) -> bytes:
+        """Every put on every node comes through here: few calls, no objects but what is kept."""
+        author, number, sequence, lowest, digest, command = msgpack.unpackb(packed, use_list=False)
+        self._author = author
         try:
-            request, fields = read_command(c.command, self.limits)
+            request, fields = read_command(command, self.limits)
         except Malformed as error:
-            return self._refusal(Code.INVALID, error.words)
+            return number, sequence, self._refusal(Code.INVALID, error.words)
+        if not number or not request.numbered:
+            return number, sequence, self._apply_unnumbered(request, fields, number)
+        sessions = self.sessions
+        session = sessions.use(number, author, self._entry.tick)
+        if isinstance(session, Code):
+            return number, sequence, self._refusal(session)
+        answer = session.judge(sequence, lowest, digest)
+        if answer is None:
+            answer = self._execute(request.op, fields)
+            sessions.record(number, session, sequence, digest, answer, self.revision)
+        elif isinstance(answer, Code):
+            answer = self._refusal(answer)
+        return number, sequence, answer
+
+    def _apply_unnumbered(self, request: Request, fields: dict[str, Any], number: int) -> bytes:
+        """What is no write within a session."""
         if request.edge != "write":
             return self._refusal(Code.INVALID, f"{request.op} is no write")
         if request.op == "open_session":
             return self._open_session()
-        if not c.session:
+        if not number:
             if not request.numbered:
                 return self._refusal(Code.INVALID, f"{request.op} needs a session")
             return self._execute(request.op, fields)
-        session = self.sessions.use(c.session, c.author, self._entry.tick)
+        session = self.sessions.use(number, self._author, self._entry.tick)
         if isinstance(session, Code):
             return self._refusal(session)
-        if request.op == "keep_alive":
-            return pack_answer(Code.OK, self.revision)
         if request.op == "close_session":
-            self.sessions.close(c.session)
-            return pack_answer(Code.OK, self.revision)
-        return self._execute_once(session, c, request.op, fields)
-
-    def _execute_once(self, session: Session, c: Command, op: str, fields: dict[str, Any]) -> bytes:
-        place = Numbered(c.session, c.sequence, c.lowest, c.digest)
-        known = self.sessions.judge(session, place)
-        if isinstance(known, Code):
-            return self._refusal(known)
-        if known is not None:
-            return known
-        answer = self._execute(op, fields)
-        self.sessions.record(session, place, answer, self.revision)
-        return answer
+            self.sessions.close(number)
+        return pack_answer(Code.OK, self.revision)
 
     def _execute(self, op: str, fields: dict[str, Any]) -> bytes:
         try:
             code, detail = self._ops[op](fields)
         except Malformed as error:
             return self._refusal(Code.INVALID, error.words)
-        return pack_answer(code, self.revision, detail)
+        packed: bytes = self._pack((code, self.revision, detail))  # as pack_answer
+        return packed
 
     def _refusal(self, code: Code, words: str = "") -> bytes:
         return pack_answer(code, self.revision, {"words": words} if words else None)
@@ -182,44 +187,65 @@ class State:
     # -- operations: (code, detail) --------------------------------------------------------------
     def _put(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         key, expected = fields["key"], fields["expected"]
-        head = self.heads.of(key)
-        if expected is not None and expected != head.revision:
-            return Code.CONDITION_FAILED, {"key_revision": head.revision}
-        self.revision += 1
-        self._add(0, key, fields["value"], head.created or self.revision, head.version + 1)
-        return Code.OK, {"key_revision": self.revision}
+        head = self.heads.get(key, ABSENT)
+        if expected is not None and expected != revision_of(head):
+            return Code.CONDITION_FAILED, {"key_revision": revision_of(head)}
+        previous, created, count = read_head(head)
+        revision = self.revision = self.revision + 1
+        self._add(
+            revision * SUB_MAX, key, fields["value"], created or revision, count + 1, previous
+        )
+        return Code.OK, {"key_revision": revision}
 
     def _delete(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         key, expected = fields["key"], fields["expected"]
-        at = self.heads.of(key).revision
+        head = self.heads.get(key, ABSENT)
+        at = revision_of(head)
         if expected is not None and expected != at:
             return Code.CONDITION_FAILED, {"key_revision": at}
         if not at:
             return Code.OK, {"deleted": 0, "key_revision": 0}
         self.revision += 1
-        self._add(0, key, None, 0, 0)
+        self._add(self.revision * SUB_MAX, key, None, 0, 0, row_of(head))
         return Code.OK, {"deleted": 1, "key_revision": at}
 
     def _delete_range(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         start, end = range_of(fields)
-        keys, more = live_keys(self.store, start, end, self.revision, fields["limit"])
+        keys, more = self._live_keys(start, end, fields["limit"])
         if keys:
             self.revision += 1
-        for sub, key in enumerate(keys):
-            self._add(sub, key, None, 0, 0)
+        for row, key in enumerate(keys, self.revision * SUB_MAX):
+            self._add(row, key, None, 0, 0, row_of(self.heads[key]))
         return Code.OK, {"deleted": len(keys), "more": more}
 
-    def _add(self, sub: int, key: bytes, value: bytes | None, created: int, count: int) -> None:
+    def _live_keys(self, start: bytes, end: bytes, limit: int) -> tuple[list[bytes], bool]:
+        """Up to `limit` keys of a range that exist now, and whether there are more."""
+        found: list[bytes] = []
+        while True:
+            page = self.store.keys(start, end, limit + 1)
+            for key in page:
+                if not is_live(known_head(self, key)):
+                    continue
+                if len(found) == limit:
+                    return found, True
+                found.append(key)
+            if len(page) <= limit:
+                return found, False
+            start = page[-1] + b"\0"
+
+    def _add(
+        self, row: int, key: bytes, value: bytes | None, created: int, count: int, previous: int
+    ) -> None:
+        """A version (the order of its fields is `Version`'s). Sums are cut at the entry's end."""
         entry = self._entry
-        version = Version(
-            self.revision, sub, key, value, created, count, 0, self._author, entry.tick, entry.wall
+        packed = self._pack(
+            (row, key, value, created, count, 0, self._author, entry.tick, entry.wall, previous)
         )
-        self.heads.moved(key, ABSENT if value is None else Head(self.revision, created, count))
-        check = self.store.add(version)
-        self.held = (self.held + check) & SUM_MASK
-        self.written = (self.written + check) & SUM_MASK
-        row = row_id(self.revision, sub)
-        self.indexed = (self.indexed + index_check(key, row)) & SUM_MASK
+        check = version_check(packed)
+        self.held += check
+        self.written += check
+        self.heads[key] = pack_head(row, created, count)
+        self.store.add(row, packed, None if previous else key)
 
     # -- commits ---------------------------------------------------------------------------------
     def meta(self) -> Meta:
@@ -229,7 +255,6 @@ class State:
             check=self.check,
             revision=self.revision,
             held=self.held,
-            indexed=self.indexed,
             written=self.written,
             sessions=self.sessions.given,
             remembered=self.sessions.remembered(),
@@ -241,19 +266,14 @@ class State:
         self.store.commit(self._base, changed, ended)
 
 
-def live_keys(
-    store: Store, start: bytes, end: bytes, revision: int, limit: int
-) -> tuple[list[bytes], bool]:
-    """Up to `limit` keys of a range that exist as of `revision`, and whether there are more."""
-    found: list[bytes] = []
-    while True:
-        page = store.keys(start, end, revision, limit + 1)
-        for key, row in page:
-            if store.version(row).value is None:
-                continue
-            if len(found) == limit:
-                return found, True
-            found.append(key)
-        if len(page) <= limit:
-            return found, False
-        start = page[-1][0] + b"\0"
+def known_head(state: State, key: bytes) -> int:
+    """The head of a key that the store has listed. Raises `Fault` where there is none: the start
+    compared all of them, so a page was damaged since."""
+    head = state.heads.get(key)
+    if head is None:
+        raise Fault(
+            Ending.STORAGE_FAULT,
+            f"state.db is damaged: its table of keys has {key[:40]!r}, of which there is no "
+            "version. Keep the data directory for inspection",
+        )
+    return head

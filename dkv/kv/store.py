@@ -17,9 +17,10 @@ SUM_MASK = 2**64 - 1
 class Meta(NamedTuple):
     """What is committed together with the versions, so that a restart finds one moment.
 
-    `held` and `indexed` sum the checks of the rows that are kept: a scan after a restart must find
-    the same. `remembered` is that sum of the sessions (None: of a version before it was kept).
-    `written` sums everything ever added, never subtracted: replicas compare it.
+    `held` sums the checks of the versions that are kept, `remembered` those of the sessions: a
+    start must find the same. `written` sums everything ever added and every recorded answer, never
+    subtracted: replicas compare it. None of them depends on when commits were made, or on what
+    stands together in a chunk.
     """
 
     disk: int
@@ -29,11 +30,10 @@ class Meta(NamedTuple):
     revision: int = 0
     compacted: int = 0
     held: int = 0
-    indexed: int = 0
     written: int = 0
     sessions: int = 0  # ids given so far
     diverged: bool = False
-    remembered: int | None = None
+    remembered: int = 0
 
 
 class Store(Protocol):
@@ -48,18 +48,16 @@ class Store(Protocol):
     def sessions(self) -> Iterable[tuple[int, bytes]]:
         """Every session's id and packed state, as last committed."""
 
-    def latest(self, key: bytes) -> Version | None:
-        """The newest version of a key, a tombstone included. Raises `Fault` on damage."""
-
-    def add(self, version: Version) -> int:
-        """Its row check. Durable with the next `commit`."""
-
-    def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
-        """Up to `count` keys from `start` to before `end` (empty: no end), each with the row id of
-        its newest version as of `revision`; tombstones included."""
+    def add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        """A packed version; rows come in rising order. `new` is its key if no version of it was
+        ever added before. Durable with the next `commit`."""
 
     def version(self, row: int) -> Version:
         """A version by its row id. Raises `Fault` if it is missing or damaged."""
+
+    def keys(self, start: bytes, end: bytes, count: int) -> list[bytes]:
+        """Up to `count` keys, in order, from `start` to before `end` (empty: no end): every key
+        that was ever added."""
 
     def commit(
         self, meta: Meta, changed: Iterable[tuple[int, bytes]], ended: Iterable[int]
@@ -69,12 +67,9 @@ class Store(Protocol):
     def mark_diverged(self, meta: Meta) -> None:
         """Drop what is not committed, and keep for ever that this replica's state is wrong."""
 
-    def scan(self, after: int, through: int, count: int) -> list[tuple[int, int, int]]:
-        """Up to `count` rows with after < id <= through: (id, row check, index check), recomputed
-        from the content. Raises `Fault` where a row does not fit its own check."""
-
-    def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
-        """Up to `count` rows (key, id) of the index behind `after`."""
+    def scan(self, after: int) -> list[bytes]:
+        """The next slice of packed versions behind row `after`, the last of the slice before (-1
+        to begin); empty behind the last. Raises `Fault` where content does not fit its check."""
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk, for `status`."""

@@ -14,7 +14,7 @@ import pytest
 from actors.journal import SqliteJournal
 from actors.keeping import Hard
 from actors.table import SqliteTable
-from dkv.kv.version import Version
+from dkv.kv.version import Version, unpack_version
 from tests.contract.log import LogPair
 from tests.contract.play import Make, differs
 from tests.contract.state import StatePair
@@ -74,21 +74,28 @@ class _EarlyJournal(SqliteJournal):
 
 
 class _LooseTable(MemoryTable):
-    def _add(self, version: Version) -> None:
-        super()._add(version)
-        if version.value == b"":
+    def _add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        super()._add(row, packed, new)
+        if unpack_version(packed).value == b"":
             self.disk.undo_table.clear()
 
 
 class _HastyTable(SqliteTable):
     """Something is committed that was only added."""
 
-    def add(self, version: Version) -> int:
-        check = super().add(version)
-        if version.value is None:
+    def add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        super().add(row, packed, new)
+        if unpack_version(packed).value is None:
+            self._write_chunk()
             self._db.execute("COMMIT")
             self._begin()
-        return check
+
+
+class _BlindTable(SqliteTable):
+    """What is not written yet cannot be read."""
+
+    def version(self, row: int) -> Version:
+        return unpack_version(self._find(row))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,9 @@ class _HastyTable(SqliteTable):
         (lambda place: LogPair(place, real=_EarlyJournal), LogPair.weights),
         (lambda place: StatePair(place, memory=_LooseTable), StatePair.weights),
         (lambda place: StatePair(place, real=_HastyTable), StatePair.weights),
+        (lambda place: StatePair(place, real=_BlindTable), StatePair.weights),
     ],
-    ids=["later vote", "loose cut", "no commit", "loose add", "hasty commit"],
+    ids=["later vote", "loose cut", "no commit", "loose add", "hasty commit", "blind"],
 )
 def test_a_difference_on_either_side_is_found_and_shrunk(
     make: Make, weights: dict[str, int]

@@ -23,6 +23,7 @@ from dkv.entries import Entry, position_of
 from dkv.errors import Fault, Misconfigured
 from dkv.kv.reading import Reading
 from dkv.kv.store import Store
+from dkv.kv.version import row_of_packed
 from dkv.limits import Timing
 from dkv.messages import Apply, Condemn, Continue, Found, Heartbeat, Lookup
 from dkv.raft import table
@@ -127,7 +128,9 @@ class _Node:
         found, expected = _sessions(state), _sessions(model)
         if found != expected:
             raise Wrong(f"sessions {found!r:.300}, and they should be {expected!r:.300}")
-        for what, rows in (("versions", _versions), ("index", _index)):
+        if state.heads != model.heads:
+            raise Wrong("a key's newest version is another than was written")
+        for what, rows in (("versions", _versions), ("keys", _keys)):
             if rows(self.table) != rows(model.store):
                 raise Wrong(f"{what}: rows are missing, or others than were written")
 
@@ -172,13 +175,16 @@ class _Node:
         raise Wrong("a condemned log goes on")
 
 
-def _versions(store: Store) -> list[tuple[int, int, int]]:
+def _versions(store: Store) -> list[bytes]:
     """Every revision of every key, not only what is read today."""
-    return store.scan(-1, 2**62, 2**31)
+    found: list[bytes] = []
+    while slice_ := store.scan(row_of_packed(found[-1]) if found else -1):
+        found += slice_
+    return found
 
 
-def _index(store: Store) -> list[tuple[bytes, int]]:
-    return store.scan_index((b"", -1), 2**31)
+def _keys(store: Store) -> list[bytes]:
+    return store.keys(b"", b"", 2**31)
 
 
 def _sessions(state: Any) -> dict[int, bytes]:

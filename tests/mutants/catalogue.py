@@ -356,6 +356,20 @@ CATALOGUE = (
         ),
     ),
     Mutant(
+        "heads_forgotten",
+        "After a restart the state machine does not know which keys there are: what was written "
+        "before is absent, and an expected revision of it fails.",
+        to.CRASHES,
+        (
+            Edit(
+                machine.Machine,
+                "__init__",
+                "Scan(state.store, state.heads)",
+                "Scan(state.store, {})",
+            ),
+        ),
+    ),
+    Mutant(
         "last_answer_only",
         "A session remembers its last sequence alone: a retry of an earlier one executes again.",
         to.RETRIES,
@@ -363,8 +377,8 @@ CATALOGUE = (
             Edit(
                 sessions.Sessions,
                 "record",
-                "    session.answers[place.sequence]",
-                "    session.answers.clear()\n    session.answers[place.sequence]",
+                "    session.answers[sequence]",
+                "    session.answers.clear()\n    session.answers[sequence]",
             ),
         ),
     ),

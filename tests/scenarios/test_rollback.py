@@ -162,11 +162,7 @@ def test_a_state_ahead_of_its_log_is_a_fault() -> None:
     found = scene(13)
     disk = found.earlier  # log and witness of an earlier moment
     disk.meta, disk.sessions = found.latest.meta, found.latest.sessions
-    disk.versions, disk.by_key, disk.keys = (
-        found.latest.versions,
-        found.latest.by_key,
-        found.latest.keys,
-    )
+    disk.versions, disk.keys = found.latest.versions, found.latest.keys
     assert "the two files are not of one moment" in refused_with(found, disk)
 
 
@@ -194,7 +190,7 @@ def test_a_state_below_the_base_of_its_log_is_a_fault() -> None:
     assert disk.hard.base > Position(256, 0, b"")
     latest = disk.copy()
     disk.meta, disk.versions = earlier.meta, earlier.versions
-    disk.by_key, disk.keys = earlier.by_key, earlier.keys
+    disk.keys = earlier.keys
     world.put(leader, b"late/4", b"")
     words = refused_with(Scene(world, victim, earlier, latest), disk)
     assert f"the log begins behind {disk.hard.base.index}" in words

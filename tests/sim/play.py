@@ -202,7 +202,7 @@ class Game:
                     state.check,
                     state.written,
                     state.held,
-                    state.indexed,
+                    len(state.heads),
                 )
         lagging = {n for n in states if n in self.faults.lost}
         different = len({v for n, v in states.items() if n not in lagging})

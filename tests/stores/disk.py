@@ -26,7 +26,7 @@ _SYNCS = {LOG: "journal.commit", STATE: "table.commit", WITNESS: "witness.write"
 class Change(NamedTuple):
     """What was there before a step: enough to undo it."""
 
-    what: str  # entry, hard, slot; version, session, meta
+    what: str  # entry, hard, slot; version, key, session, meta
     number: int
     before: Any
 
@@ -52,7 +52,6 @@ class SimDisk:
             self.meta: Meta | None = None
             self.sessions: dict[int, bytes] = {}
             self.versions: dict[int, tuple[Version, int]] = {}
-            self.by_key: dict[bytes, list[int]] = {}
             self.keys: SortedList[bytes] = SortedList()
         self.rotten = {place for place in self.rotten if place.part not in parts}
 
@@ -118,17 +117,9 @@ class SimDisk:
                 case "session":
                     _put_back(self.sessions, number, before)
                 case "version":
-                    self._remove(number, before)
-
-    def _remove(self, row: int, key: bytes) -> None:
-        """A version that was not committed; rot may have got there first."""
-        self.versions.pop(row, None)
-        rows = self.by_key.get(key, [])
-        if row in rows:
-            rows.remove(row)
-            if not rows:
-                del self.by_key[key]
-                self.keys.remove(key)
+                    self.versions.pop(number, None)  # rot may have got there first
+                case "key":
+                    self.keys.discard(before)
 
     # -- what a crash would leave ----------------------------------------------------------------
     def holds(self, index: int, check: bytes) -> bool:
@@ -186,7 +177,6 @@ class SimDisk:
         if STATE in parts:
             self.meta, self.sessions = other.meta, {**other.sessions}
             self.versions = {**other.versions}
-            self.by_key = {key: [*rows] for key, rows in other.by_key.items()}
             self.keys = SortedList(other.keys)
         kept = {place for place in self.rotten if place.part not in parts}
         self.rotten = kept | {place for place in other.rotten if place.part in parts}

@@ -75,7 +75,7 @@ def _version(disk: SimDisk, dice: Random) -> str:
         return ""
     row = dice.choice(sorted(disk.versions))
     version, check = disk.versions[row]
-    field = dice.choice(("key", "value", "created", "version", "lease", "author", "tick", "wall"))
+    field = dice.choice(("key", "value", "created", "version", "author", "tick", "previous"))
     damaged: Version = version._replace(**{field: _flip(getattr(version, field), dice)})
     disk.versions[row] = (damaged, check)
     return f"version {row}: its {field}"
@@ -89,34 +89,24 @@ def _version_hidden(disk: SimDisk, dice: Random) -> str:
     return f"version {row} is hidden"
 
 
-def _index_hidden(disk: SimDisk, dice: Random) -> str:
+def _key_hidden(disk: SimDisk, dice: Random) -> str:
     """No reader can see this: only the scan at start does."""
-    if not disk.by_key:
+    if not disk.keys:
         return ""
     key = dice.choice(list(disk.keys))
-    row = dice.choice(disk.by_key[key])
-    _leave(disk, key, row)
-    return f"the index row of {key[:20]!r} and version {row} is hidden"
+    disk.keys.remove(key)
+    return f"the key {key[:20]!r} is hidden in the table of keys"
 
 
-def _index(disk: SimDisk, dice: Random) -> str:
-    if not disk.by_key:
+def _key(disk: SimDisk, dice: Random) -> str:
+    if not disk.keys:
         return ""
     key = dice.choice(list(disk.keys))
-    row = dice.choice(disk.by_key[key])
     other = _flip(key, dice)
-    _leave(disk, key, row)
-    if other not in disk.by_key:
+    disk.keys.remove(key)
+    if other not in disk.keys:
         disk.keys.add(other)
-    disk.by_key[other] = sorted([*disk.by_key.get(other, ()), row])
-    return f"the index row of {key[:20]!r} and version {row} is of {other[:20]!r}"
-
-
-def _leave(disk: SimDisk, key: bytes, row: int) -> None:
-    disk.by_key[key].remove(row)
-    if not disk.by_key[key]:
-        del disk.by_key[key]
-        disk.keys.remove(key)
+    return f"the key {key[:20]!r} is {other[:20]!r} in the table of keys"
 
 
 def _session(disk: SimDisk, dice: Random) -> str:
@@ -160,8 +150,8 @@ DAMAGES: dict[str, Callable[[SimDisk, Random], str]] = {
     "log_pages": _log_pages,
     "version": _version,
     "version_hidden": _version_hidden,
-    "index": _index,
-    "index_hidden": _index_hidden,
+    "key": _key,
+    "key_hidden": _key_hidden,
     "session": _session,
     "meta": _meta,
     "state_pages": _state_pages,
@@ -171,4 +161,4 @@ DAMAGES: dict[str, Callable[[SimDisk, Random], str]] = {
 
 # What a running node reads with a check, or holds in memory: never a wrong answer meanwhile. The
 # others only the scan at start can see, so they belong under a node that is down.
-NOTICED_WHILE_RUNNING = tuple(sorted(DAMAGES.keys() - {"index", "index_hidden"}))
+NOTICED_WHILE_RUNNING = tuple(sorted(DAMAGES.keys() - {"key", "key_hidden"}))

@@ -1,16 +1,17 @@
 """state.db in memory."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 from dkv.errors import Ending, Fault
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, index_check, row_check, row_id
-from dkv.limits import SUB_MAX
+from dkv.kv.version import Version, pack_version, unpack_version, version_check
 from tests.stores.disk import STATE, Change, SimDisk
 from tests.stores.port import Port
 from tests.stores.rot import Place
 
 _META = Place(STATE, "meta")
+_SLICE = 500  # versions of a scan
 
 
 class MemoryTable(Port):
@@ -37,47 +38,33 @@ class MemoryTable(Port):
         return sorted(self.disk.sessions.items())
 
     # -- versions --------------------------------------------------------------------------------
-    def latest(self, key: bytes) -> Version | None:
-        self.read_pages()
-        rows = self.disk.by_key.get(key)
-        if not rows:
-            return None
-        version = self.version(rows[-1])
-        if version.key != key:
-            raise self._damaged(f"the index of key {key[:40]!r}")
-        return version
+    def add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        self.disk.step("table.add", lambda: self._add(row, packed, new))
+
+    def _add(self, row: int, packed: bytes, new: bytes | None) -> None:
+        assert row not in self.disk.versions, row
+        self.disk.versions[row] = (unpack_version(packed), version_check(packed))
+        self.disk.undo_table.append(Change("version", row, None))
+        if new is not None and new not in self.disk.keys:
+            self.disk.keys.add(new)
+            self.disk.undo_table.append(Change("key", row, new))
 
     def version(self, row: int) -> Version:
+        self._packed(row)
+        return self.disk.versions[row][0]
+
+    def _packed(self, row: int) -> bytes:
         self.read_pages()
         found = self.disk.versions.get(row)
-        if found is None or row_check(found[0]) != found[1]:
+        packed = pack_version(found[0]) if found else b""
+        if found is None or version_check(packed) != found[1]:
             raise self._damaged(f"version {row}")
-        return found[0]
+        return packed
 
-    def add(self, version: Version) -> int:
-        self.disk.step("table.add", lambda: self._add(version))
-        return row_check(version)
-
-    def _add(self, version: Version) -> None:
-        row = row_id(version.revision, version.sub)
-        assert row not in self.disk.versions, row
-        self.disk.versions[row] = (version, row_check(version))
-        if version.key not in self.disk.by_key:
-            self.disk.keys.add(version.key)
-        self.disk.by_key.setdefault(version.key, []).append(row)
-        self.disk.undo_table.append(Change("version", row, version.key))
-
-    def keys(self, start: bytes, end: bytes, revision: int, count: int) -> list[tuple[bytes, int]]:
+    def keys(self, start: bytes, end: bytes, count: int) -> list[bytes]:
         self.read_pages()
-        through = row_id(revision, SUB_MAX - 1)
-        found: list[tuple[bytes, int]] = []
-        for key in self.disk.keys.irange(start, end or None, inclusive=(True, False)):
-            rows = [row for row in self.disk.by_key[key] if row <= through]
-            if rows:
-                found.append((key, rows[-1]))
-            if len(found) == count:
-                break
-        return found
+        found = self.disk.keys.irange(start, end or None, inclusive=(True, False))
+        return list(islice(found, count))
 
     # -- commits ---------------------------------------------------------------------------------
     def commit(
@@ -111,22 +98,10 @@ class MemoryTable(Port):
         self.disk.meta = meta
 
     # -- the scan after a restart ----------------------------------------------------------------
-    def scan(self, after: int, through: int, count: int) -> list[tuple[int, int, int]]:
-        rows = sorted(r for r in self.disk.versions if after < r <= through)[:count]
-        found = []
-        for row in rows:
-            version = self.version(row)
-            found.append((row, row_check(version), index_check(version.key, row)))
-        return found
-
-    def scan_index(self, after: tuple[bytes, int], count: int) -> list[tuple[bytes, int]]:
+    def scan(self, after: int) -> list[bytes]:
         self.read_pages()
-        found: list[tuple[bytes, int]] = []
-        for key in self.disk.keys.irange(after[0]):
-            found += [(key, row) for row in self.disk.by_key[key] if (key, row) > after]
-            if len(found) >= count:
-                break
-        return found[:count]
+        rows = sorted(row for row in self.disk.versions if row > after)[:_SLICE]
+        return [self._packed(row) for row in rows]
 
     def sizes(self) -> dict[str, int]:
         return {"state_bytes": len(self.disk.versions)}

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from actors.scan import Scan
 from dkv.entries import NO_CHECK, Batch, Kind, follow, pack_batch
 from dkv.errors import Code
 from dkv.kv.reading import Reading
@@ -75,5 +76,12 @@ class Replica:
         """What the disk holds, read again; what was not committed is gone."""
         self.disk.lose_unsynced()
         again = Replica(self.limits, self.disk)
+        again.scan()
         again.tick = self.tick
         return again
+
+    def scan(self) -> None:
+        """What a start does before anything is applied or read."""
+        scan = Scan(self.state.store, self.state.heads)
+        while not scan.step():
+            pass

@@ -7,8 +7,10 @@ import pytest
 
 from dkv.errors import Code
 from dkv.kv.reading import Reading
+from dkv.kv.version import Version
 from dkv.limits import LIST_BYTES_MAX
 from dkv.requests import pack_command
+from tests.stores import MemoryTable
 from tests.unit.replica import Replica
 
 
@@ -95,6 +97,65 @@ def test_a_list_is_of_one_revision_although_writes_come_between_its_turns() -> N
     packed = reading.step()
     assert packed is not None
     assert msgpack.unpackb(packed)[1:] == [450, {"items": [], "count": 450}]
+
+
+def test_a_page_of_an_older_revision_has_what_was_there_then() -> None:
+    """Put again, deleted, deleted and put again, put for the first time, deleted before."""
+    replica = holding(b"a", b"b", b"c", b"d", b"gone")
+    replica.do("delete", key=b"gone")
+    replica.put(b"d", b"second")
+    first = replica.read("list", limit=1)
+    for _ in range(3):
+        replica.put(b"b", b"later")
+        replica.do("delete", key=b"c")
+        replica.put(b"c", b"later")
+        replica.put(b"gone", b"back")
+    replica.do("delete", key=b"d")
+    replica.put(b"bb", b"new")
+    token = first.detail["token"]
+    then = [[b"b", b"of b", 2, 2, 1], [b"c", b"of c", 3, 3, 1], [b"d", b"second", 7, 4, 2]]
+    assert replica.read("list", token=token).detail["items"] == then
+    bare = [[key, None, *rest] for key, _value, *rest in then]
+    assert replica.read("list", token=token, keys_only=True).detail["items"] == bare
+    assert replica.read("list", token=token, count_only=True).detail["count"] == 3
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_the_way_back_to_an_older_revision_is_gone_in_turns(size: int) -> None:
+    """However often a key was put since, a turn walks over a bounded part of it; and puts between
+    the turns change nothing."""
+    replica = holding(b"a", b"b", b"c")
+    token = replica.read("list", limit=1).detail["token"]
+    for number in range(500):
+        replica.put(b"b", bytes(size))
+        replica.put(b"c", b"%d" % number)
+    store, walked = _Counting(replica.disk, 1), []
+    replica.state.store = store
+    reading = Reading(replica.state, pack_command("list", token=token))
+    packed = None
+    while packed is None:
+        store.read_bytes = store.read = 0
+        packed = reading.step()
+        walked.append((store.read, store.read_bytes))
+        assert len(walked) < 100, "it does not come nearer"
+        replica.put(b"b", b"between")
+    assert msgpack.unpackb(packed)[2]["items"] == [
+        [b"b", b"of b", 2, 2, 1],
+        [b"c", b"of c", 3, 3, 1],
+    ]
+    assert len(walked) >= 5
+    assert max(read for read, _bytes in walked) <= 205
+    assert max(read_bytes for _read, read_bytes in walked) <= 1_000_000
+
+
+class _Counting(MemoryTable):
+    read = read_bytes = 0
+
+    def version(self, row: int) -> Version:
+        found = super().version(row)
+        self.read += 1
+        self.read_bytes += len(found.value or b"")
+        return found
 
 
 def test_a_deleted_key_is_neither_found_nor_listed() -> None:

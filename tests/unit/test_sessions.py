@@ -195,6 +195,19 @@ def test_an_answer_too_long_to_keep_is_remembered_as_applied(limits: ClusterLimi
     assert replica.state.revision == 1
 
 
+@pytest.mark.parametrize("lowest", [2, 5, 9, 10, 1_000, 2**62])
+def test_answers_below_lowest_are_forgotten_by_few_or_by_far(lowest: int) -> None:
+    replica = Replica()
+    number = replica.session()
+    for sequence in (1, 2, 3, 5, 8, 9):
+        put(replica, number, sequence, b"1")
+    put(replica, number, lowest, b"1", lowest=lowest)
+    session = replica.state.sessions._sessions[number]
+    kept = {s for s in (1, 2, 3, 5, 8, 9, lowest) if s >= lowest}
+    assert set(session.answers) == kept
+    assert session.answer_bytes == sum(len(answer) for _d, answer in session.answers.values())
+
+
 def test_settled_answers_give_their_room_back() -> None:
     replica = Replica(ClusterLimits(session_answers_bytes_max=60))
     session = replica.session()

@@ -10,7 +10,7 @@ from dkv.entries import Kind, follow, genesis
 from dkv.errors import Ending, Fault
 from dkv.ids import Founding
 from dkv.kv.store import Meta
-from dkv.kv.version import Version
+from dkv.kv.version import Version, pack_version, row_id
 from dkv.limits import ClusterLimits
 from tests.stores import DiskError, MemoryJournal, MemoryTable, MemoryWitness, SimDisk
 from tests.stores.disk import LOG, STATE, WITNESS
@@ -82,9 +82,9 @@ def test_a_commit_of_the_state_survives_as_a_whole_or_not_at_all() -> None:
         disk = made()
         table = MemoryTable(disk, 7)
         disk.begin_turn(STATE)
-        table.add(VERSION)
+        table.add(row_id(1, 0), pack_version(VERSION), VERSION.key)
         table.commit(Meta(7, applied=5), [(3, b"session")], [])
-        table.add(VERSION._replace(revision=2))
+        table.add(row_id(2, 0), pack_version(VERSION._replace(revision=2)), None)
         disk.lose_unsynced(Random(seed))
         table = MemoryTable(disk, 7)
         seen.add((table.meta().applied, len(disk.versions), len(list(table.sessions()))))
@@ -130,7 +130,7 @@ def test_on_a_full_disk_every_write_fails_and_says_so() -> None:
     for write in (
         lambda: journal.replace(0, entries),
         lambda: journal.keep(HARD),
-        lambda: MemoryTable(disk, 7).add(VERSION),
+        lambda: MemoryTable(disk, 7).add(row_id(1, 0), pack_version(VERSION), b"k"),
     ):
         with pytest.raises(DiskError) as caught:
             write()
