@@ -15,7 +15,8 @@ from dkv.kv.sessions import pack_answer
 from dkv.kv.state import State, known_head
 from dkv.kv.version import row_id
 from dkv.limits import INT_MAX, LIST_BYTES_MAX, SUB_MAX
-from dkv.requests import Malformed, range_of, read_command
+from dkv.parsing import read_command
+from dkv.requests import Malformed, range_of
 
 _TURN_KEYS = 200
 _TURN_STEPS = 200  # versions walked back over in a turn; a large one counts for more

@@ -19,7 +19,8 @@ from dkv.kv.sums import Sums
 from dkv.kv.version import version_check
 from dkv.limits import SUB_MAX, ClusterLimits
 from dkv.messages import Result
-from dkv.requests import Malformed, Request, range_of, read_command
+from dkv.parsing import read_command
+from dkv.requests import Malformed, Request, range_of
 
 
 class Command(NamedTuple):
