@@ -116,10 +116,11 @@ class _Node:
 
     @staticmethod
     def _compare_answer(origin: Origin, found: Found) -> None:
-        reading = Reading(origin.history.model, READS[found.position])
-        expected = next(answer for answer in iter(reading.step, 0) if answer is not None)
-        if found.answer != expected:
-            raise Wrong(f"read {found.position}: {found.answer!r:.300}, not {expected!r:.300}")
+        for position, answer in enumerate(found.answers, found.position):
+            reading = Reading(origin.history.model, READS[position])
+            expected = next(x for x in iter(reading.step, 0) if x is not None)
+            if answer != expected:
+                raise Wrong(f"read {position}: {answer!r:.300}, not {expected!r:.300}")
 
     def compare_state(self, origin: Origin) -> None:
         state, model = self.actors.machine._state, origin.history.model
