@@ -20,6 +20,7 @@ from dkv.messages import (
     Described,
     FromPeer,
     Hello,
+    Kept,
     Relay,
     Roster,
     Stop,
@@ -66,6 +67,8 @@ class Consensus:
             kind = type(letter)
             if kind is FromPeer:
                 self._read(letter)
+            elif kind is Kept:
+                self._read(FromPeer(raft.name, letter.frame))
             elif kind is Roster:
                 out.extend(self._introduce(letter))
             elif kind is Describe:

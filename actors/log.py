@@ -27,6 +27,7 @@ from dkv.messages import (
     Described,
     Fetch,
     Fetched,
+    Kept,
     Roster,
     Saved,
     Space,
@@ -69,6 +70,7 @@ class Log:
         self._level = 0
         self._level_us = 0
         self._sealed: list[tuple[str, bytes]] = []
+        self._kept: list[Kept] = []
         self._stopping = False
 
     @property
@@ -93,6 +95,8 @@ class Log:
         self._keep_witness(now)
         if self._number > number:
             out.append((Local.CONSENSUS, Saved(self._number)))
+            out.extend((Local.CONSENSUS, kept) for kept in self._kept)
+            self._kept = []
             self._busy_us = now.us
         out.extend((Member(name), frame) for name, frame in self._sealed)
         self._sealed = []
@@ -149,7 +153,11 @@ class Log:
             self._journal.keep(self._hard)
             self._promised = True
         self._advance(write.commit, now)
-        self._sealed.extend(write.sealed)
+        for name, frame in write.sealed:
+            if write.quiet and name == self._hard.name:
+                self._kept.append(Kept(frame))
+            else:
+                self._sealed.append((name, frame))
 
     def _truncate(self, index: int) -> None:
         assert index > self._testimony.index, (index, self._testimony)

@@ -98,6 +98,7 @@ class Write(NamedTuple):
 
     Every letter that claims durability is sealed in a Write, so that the log's order makes it
     true. `commit` lets the log move its witness. A sealed letter names a member, not an address.
+    `quiet`: what is sealed for this node itself wakes nobody (Kept).
     """
 
     number: int
@@ -107,6 +108,7 @@ class Write(NamedTuple):
     vote: int
     commit: int
     sealed: tuple[tuple[str, bytes], ...]
+    quiet: bool = False
 
 
 class Fetch(NamedTuple):
@@ -134,6 +136,12 @@ class Saved(NamedTuple):
     """Every Write through `number` is on the disk."""
 
     number: int
+
+
+class Kept(NamedTuple):
+    """A sealed letter of this node to itself, of a quiet Write: a leader's own acknowledgement."""
+
+    frame: bytes
 
 
 class Fetched(NamedTuple):
@@ -422,6 +430,7 @@ CATALOGUE: dict[int, type] = {
     41: Fetched,
     42: Trimmed,
     43: Space,
+    44: Kept,
     50: Apply,
     60: Consumed,
     61: Durable,
@@ -456,7 +465,7 @@ CATALOGUE: dict[int, type] = {
 
 # What may come from another node; anything else in a peer's frame is dropped and counted.
 # Letters for which nobody need be woken: whoever gets them looks at them at its next turn.
-QUIET: frozenset[type] = frozenset((Saved,))
+QUIET: frozenset[type] = frozenset((Saved, Kept))
 
 FROM_PEERS: frozenset[type] = frozenset(
     (

@@ -115,6 +115,7 @@ class Raft:
         cut_from: int = 0,
         entries: Iterable[Entry] = (),
         sealed: Iterable[tuple[Peer, Any]] = (),
+        quiet: bool = False,
     ) -> None:
         """Hand the log what must be on disk, and the letters that then become true."""
         self._writes += 1
@@ -129,6 +130,7 @@ class Raft:
             self.vote,
             self.commit,
             tuple(sealed),  # type: ignore[arg-type]  # sealed by the actor, which has the envelope
+            quiet,
         )
         self.post(Local.LOG, write)
 
@@ -158,11 +160,10 @@ class Raft:
         """When the oldest Write that the log has not answered was posted (now: none)."""
         return self._unsaved[0][2] if self._unsaved else self.now.us
 
-    @property
-    def look_us(self) -> int | None:
-        """When to look whether the log has answered: its `Saved` wakes nobody, and what is
-        committed here waits for it. (A slow disk is looked at less often.)"""
-        if self.saved >= self.commit or not self._unsaved:
+    def look_us(self, needed: int) -> int | None:
+        """When to look whether the log has answered: what it says wakes nobody, and the entry
+        `needed` waits for it. (A slow disk is looked at less often.)"""
+        if self.saved >= needed or not self._unsaved:
             return None
         return self.now.us + max(MS, (self.now.us - self.unsaved_since_us) // 4)
 

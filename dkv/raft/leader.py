@@ -80,6 +80,11 @@ class Leader:
     def deadline(self) -> int:
         return min(self.heartbeat_us, self.commit_tick_us or self.heartbeat_us)
 
+    @property
+    def furthest(self) -> int:
+        """What the member that is furthest has acknowledged: a majority may wait for this node."""
+        return max(p.match for p in self.progress.values())
+
     # -- the log ---------------------------------------------------------------------------------
     def tick(self, raft: "Raft") -> int:
         """Cluster time, ms: from the log's last tick on, by this node's monotonic clock; a turn
@@ -348,12 +353,13 @@ def _letter(
 
 
 def write_unwritten(raft: "Raft", lead: Leader) -> None:
-    """The leader's own acknowledgement comes back from its log like anybody else's."""
+    """The leader's own acknowledgement comes back from its log like anybody else's; but it wakes
+    nobody where others must acknowledge too, for it is mostly there before theirs."""
     if lead.unwritten:
         entries, lead.unwritten = lead.unwritten, []
         last = raft.tail.last
         sealed = ((raft.me, Appended(raft.term, last.index, last.check)),)
-        raft.write(entries=entries, sealed=sealed)
+        raft.write(entries=entries, sealed=sealed, quiet=len(lead.progress) > 1)
 
 
 def beat(raft: "Raft", lead: Leader) -> None:

@@ -338,8 +338,10 @@ def _unheard(raft: Raft) -> tuple[str, ...]:
 
 def deadline(raft: Raft) -> int:
     """When, in monotonic microseconds, a turn must be had though nothing has arrived."""
-    look_us = raft.look_us
-    return raft.role.deadline if look_us is None else min(raft.role.deadline, look_us)
+    role = raft.role
+    needed = max(raft.commit, role.furthest) if isinstance(role, Leader) else raft.commit
+    look_us = raft.look_us(needed)
+    return role.deadline if look_us is None else min(role.deadline, look_us)
 
 
 def begin(raft: Raft) -> None:

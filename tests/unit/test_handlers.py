@@ -13,6 +13,7 @@ from dkv.messages import (
     Fetched,
     FromPeer,
     Hello,
+    Kept,
     Misfit,
     Noted,
     Propose,
@@ -25,7 +26,7 @@ from dkv.messages import (
 )
 from dkv.raft.table import HANDLERS, ROLES, TERMED
 
-AT_THE_DESK = {FromPeer, Roster, Describe, Stop}  # read by the actor around Raft
+AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor around Raft
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
