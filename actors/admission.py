@@ -13,7 +13,6 @@ from dkv.address import Instant
 from dkv.counters import Counters
 from dkv.errors import Code
 from dkv.limits import (
-    FRAMES_MAX,
     GUEST_BYTES_MAX,
     GUESTS_MAX,
     PRINCIPALS_MAX,
@@ -23,21 +22,12 @@ from dkv.limits import (
     ClusterLimits,
 )
 from dkv.messages import FromClient
-from dkv.requests import (
-    PROTOCOL,
-    Header,
-    Malformed,
-    Request,
-    Role,
-    read_body,
-    read_command,
-    read_header,
-)
+from dkv.parsing import command_reader, read_body, read_command, read_header, sound_header
+from dkv.requests import PROTOCOL, Header, Malformed, Request, Role
 
 INSECURE = "insecure"  # the User-Id of everybody where there is no security
 _GUEST_WINDOW_US = 10 * SECOND
 _GUEST_MESSAGES = 20  # a window; a library needs two
-_SMALL_BYTES = 4_096  # of a body about whose size there is nothing to say
 
 
 class Principal(NamedTuple):
@@ -55,14 +45,18 @@ class Verifier(Protocol):
         """Raises `Malformed` with a code of certificates."""
 
 
+# How a message is made up, as its answer will be.
+PLAIN, DELIMITED, JOINED = 0, 1, 2
+
+
 class Slip(NamedTuple):
-    """Where an answer goes: connection, frames to repeat, place in a list of requests (or -1);
+    """Where an answer goes: connection, form, request id, place in a list of requests (or -1);
     whether it may go in one message with others."""
 
     client: bytes
-    delimiter: bool
+    form: int
     request_id: bytes
-    position: int
+    position: int = -1
     burst: bool = False
 
 
@@ -94,6 +88,7 @@ class Admission:
         """`verify` None: no security, everybody is admin. `probe`: the key with which this node
         tries its own door; no bound applies to it."""
         self._limits = limits
+        self._read_command = command_reader(limits)
         self._verify = verify
         self._probe = probe
         self._counters = counters
@@ -104,50 +99,49 @@ class Admission:
     def read(self, message: FromClient, now: Instant) -> Iterable[Asked | Refusal]:
         """The requests of a message, each sound and allowed or refused; nothing, where an answer
         would only be noise."""
-        slip = self._slip(message)
-        if slip is None:
+        parts = self._open(message.frames)
+        if parts is None:
             return ()
-        body = message.frames[-1]
+        form, request_id, body = parts
+        way = message.client, form, request_id
         principal = self._principal(message.user, now)
         if principal is None:
-            return self._read_guest(slip, message.user, body, now)
+            return self._read_guest(Slip(*way), message.user, body, now)
         try:  # a command's own limit has words of its own
             requests, listed = read_body(body, len(body))
         except Malformed as error:
-            return (self._refuse(slip, error),)
+            return (self._refuse(Slip(*way), error),)
         if not listed:
-            return (self._check(slip, principal, requests[0]),)
-        client, delimiter, request_id = slip[:3]
-        return [
-            self._check(Slip(client, delimiter, request_id, position), principal, request)
-            for position, request in enumerate(requests)
-        ]
+            return (self._check(way, -1, principal, requests[0]),)
+        return [self._check(way, place, principal, x) for place, x in enumerate(requests)]
 
     # -- frames ----------------------------------------------------------------------------------
-    def _slip(self, message: FromClient) -> Slip | None:
-        frames = message.frames
-        if len(frames) == 3 and frames[0] == PROTOCOL:
-            _protocol, request_id, body = frames
-            if 0 < len(request_id) <= REQUEST_ID_BYTES_MAX and len(body) <= _SMALL_BYTES:
-                return Slip(message.client, False, request_id, -1)
-        delimiter = len(frames) > 3 and not frames[0]
-        if len(frames) > FRAMES_MAX or len(frames) - delimiter != 3:
-            self._counters.add("client_frames_malformed")
-            return None
-        protocol, request_id, body = frames[delimiter:]
-        if protocol != PROTOCOL or not 0 < len(request_id) <= REQUEST_ID_BYTES_MAX:
-            self._counters.add("client_frames_malformed")
-            return None
-        if len(body) > self._limits.request_bytes_max + 1024:
-            self._counters.add("client_messages_too_large")
-        return Slip(message.client, delimiter, request_id, -1)
+    def _open(self, frames: tuple[bytes, ...]) -> tuple[int, bytes, bytes] | None:
+        """(form, request id, body) of a message's payload frames."""
+        form = PLAIN
+        if len(frames) > 1 and not frames[0]:
+            form, frames = DELIMITED, frames[1:]
+        if len(frames) == 1:
+            form, frames = form | JOINED, _parted(frames[0])
+        if len(frames) == 3:
+            protocol, request_id, body = frames
+            if protocol == PROTOCOL and 0 < len(request_id) <= REQUEST_ID_BYTES_MAX:
+                if len(body) > self._limits.request_bytes_max + 1024:
+                    self._counters.add("client_messages_too_large")
+                return form, request_id, body
+        self._counters.add("client_frames_malformed")
+        return None
 
-    def _check(self, slip: Slip, principal: Principal, raw: Any) -> Asked | Refusal:
+    def _check(
+        self, way: tuple[bytes, int, bytes], position: int, principal: Principal, raw: Any
+    ) -> Asked | Refusal:
+        burst = False
         try:
-            header = read_header(raw)
-            if header.burst:
-                slip = Slip(*slip[:4], True)
-            request, fields = read_command(header.command, self._limits)
+            header = sound_header(raw) if type(raw) is dict else None
+            if header is None:
+                header = read_header(raw)
+            burst = header.burst
+            request, fields = self._read_command(header.command)
             if principal.role < request.role:
                 words = (
                     f"{principal.name} has the role {principal.role.name.lower()}; "
@@ -157,8 +151,8 @@ class Admission:
             if header.session or request.op in _OF_A_SESSION:
                 _check_place(header, request)
         except Malformed as error:
-            return self._refuse(slip, error)
-        return Asked(slip, principal, header, request, fields)
+            return self._refuse(Slip(*way, position, burst), error)
+        return Asked(Slip(*way, position, burst), principal, header, request, fields)
 
     def _refuse(self, slip: Slip, error: Malformed) -> Refusal:
         self._counters.add(f"refused_{error.code.name.lower()}")
@@ -196,7 +190,7 @@ class Admission:
         self._principals[user] = principal
         if len(self._principals) > PRINCIPALS_MAX:
             self._principals.popitem(last=False)
-        return (self._check(slip, principal, read_body(body, GUEST_BYTES_MAX)[0][0]),)
+        return (self._check(slip[:3], -1, principal, read_body(body, GUEST_BYTES_MAX)[0][0]),)
 
     def _may_speak(self, user: str, now: Instant) -> bool:
         if now.us - self._guests_since_us > _GUEST_WINDOW_US:
@@ -220,6 +214,12 @@ def _presented(body: bytes, limits: ClusterLimits) -> bytes | None:
     except Malformed:
         return None
     return fields["certificate"] if request.op == "present" and not listed else None
+
+
+def _parted(frame: bytes) -> tuple[bytes, ...]:
+    """Protocol, request id and body of a frame that holds all three; fewer where it does not."""
+    end = 5 + frame[4] if len(frame) > 4 else 0
+    return (frame[:4], frame[5:end], frame[end:]) if 5 < end < len(frame) else ()
 
 
 _OF_A_SESSION = frozenset(("keep_alive", "close_session"))

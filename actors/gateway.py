@@ -68,6 +68,7 @@ class Gateway:
     ) -> None:
         self.counters = counters
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
+        self._packed_name: bytes = msgpack.packb(node)
         self._ledger = Ledger()
         self._writes: list[Pending] = []  # admitted, not proposed
         self._paced = (0, 0)  # the last new batch: its number, when it was posted
@@ -146,7 +147,9 @@ class Gateway:
     def _serves(self, asked: Asked) -> bool:
         if self._stop_us is not None:
             return False
-        return asked.request.edge == "here" or (self._led.opened and self._ledger.has_room())
+        if asked.request.edge == "here":
+            return True
+        return self._led.opened and self._ledger.has_room()
 
     def _obstacle(self) -> tuple[Code, str]:
         """Why nothing is taken now."""
@@ -360,12 +363,15 @@ class Gateway:
         """What apply or a read said. `session_lost` and `stale` are definite only on a first
         attempt: an earlier one may have been executed and forgotten since."""
         self._ledger.close(pending)
+        slip, level = pending.asked.slip, pending.asked.header.level
+        if packed[1] == _OK and level != "serializable":
+            self._out.append(replies.answer_of(slip, self._packed_name, packed))
+            return
         number, revision, detail = msgpack.unpackb(packed)
         detail = detail or {}
         if number == _OK:
-            if pending.asked.header.level == "serializable":
-                detail = {**detail, "lag_ms": self._lag_ms()}
-            self._out.append(replies.result(pending.asked.slip, self._node, revision, detail))
+            detail = {**detail, "lag_ms": self._lag_ms()}
+            self._out.append(replies.result(slip, self._node, revision, detail))
             return
         code = Code(number)
         first = pending.posted == 1 and not pending.asked.header.retry

@@ -181,35 +181,38 @@ class Machine:
             if lookup.index > self._state.applied:
                 waiting.append((deadline_us, lookup))
                 continue
-            for position, command in enumerate(lookup.reads):
-                reading = Reading(self._state, command)
-                self._readings.append((deadline_us, lookup.batch, position, reading))
+            self._begin(deadline_us, lookup, out)
         self._lookups = [x for x in waiting if x[0] > now.us]
         self._step_readings(now, out)
 
-    def _step_readings(self, now: Instant, out: Outbox) -> None:
-        """Gets are done at once, and answered together; of long lists a slice each, and no more for
-        whom nobody waits."""
-        unfinished = 0
-        first: tuple[int, int] = (0, 0)  # batch and position of the answers that go together
+    def _begin(self, deadline_us: int, lookup: Lookup, out: Outbox) -> None:
+        """Gets are done at once, and answered together."""
         answers: list[bytes] = []
-        while self._readings and unfinished < min(_TURN_LISTS, len(self._readings)):
+        for position, command in enumerate(lookup.reads):
+            reading = Reading(self._state, command)
+            if reading.answer is not None:
+                answers.append(reading.answer)
+                continue
+            self._readings.append((deadline_us, lookup.batch, position, reading))
+            self._say_found(lookup.batch, position, answers, out)
+            answers = []
+        self._say_found(lookup.batch, len(lookup.reads), answers, out)
+
+    @staticmethod
+    def _say_found(batch: int, end: int, answers: list[bytes], out: Outbox) -> None:
+        """Answers to the reads before position `end`."""
+        if answers:
+            out.append((Local.GATEWAY, Found(batch, end - len(answers), tuple(answers))))
+
+    def _step_readings(self, now: Instant, out: Outbox) -> None:
+        """Of long lists a slice each, and no more for whom nobody waits."""
+        for _ in range(min(_TURN_LISTS, len(self._readings))):
             deadline_us, batch, position, reading = self._readings.popleft()
             answer = reading.step()
             if answer is not None:
-                if (batch, position) != (first[0], first[1] + len(answers)):
-                    self._say_found(first, answers, out)
-                    first, answers = (batch, position), []
-                answers.append(answer)
+                self._say_found(batch, position + 1, [answer], out)
             elif deadline_us > now.us:
-                unfinished += 1
                 self._readings.append((deadline_us, batch, position, reading))
-        self._say_found(first, answers, out)
-
-    @staticmethod
-    def _say_found(first: tuple[int, int], answers: list[bytes], out: Outbox) -> None:
-        if answers:
-            out.append((Local.GATEWAY, Found(*first, tuple(answers))))
 
     def _go_on(self, out: Outbox) -> None:
         """Long work yields to what has arrived, by a letter to itself."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgpack
 
-from actors.admission import Slip
+from actors.admission import DELIMITED, JOINED, Slip
 from dkv.address import Client, Outbox
 from dkv.errors import RULES, Applied, Code
 from dkv.limits import BURST_BYTES_MAX
@@ -25,6 +25,13 @@ from dkv.messages import ToClient
 from dkv.requests import PROTOCOL
 
 _pack = msgpack.Packer().pack  # of one thread: the gateway's
+
+# What a reply is spliced from: keys, and how many bytes follow the first of a packed number.
+_NIL, _EMPTY = 0xC0, b"\x80"
+_WIDTHS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+_RESULT, _REVISION, _NODE = _pack("result"), _pack("revision"), _pack("node")
+_POSITION, _ID = _pack("position"), _pack("id")
+_HEADS = {pairs: bytes((0x80 | pairs,)) + _RESULT for pairs in range(3, 6)}
 
 
 class Answer:
@@ -40,6 +47,22 @@ def result(
     slip: Slip, node: str, revision: int, fields: dict[str, Any]
 ) -> tuple[Client, ToClient | Answer]:
     return _reply(slip, {"result": fields, "revision": revision, "node": node})
+
+
+def answer_of(slip: Slip, node: bytes, answer: bytes) -> tuple[Client, ToClient | Answer]:
+    """The same from the packed answer of apply or a read, (code 0, revision, result), and the
+    node's packed name: spliced, for what is in between need not be unpacked."""
+    start = 3 + _WIDTHS.get(answer[2], 0)
+    detail = answer[start:] if answer[start] != _NIL else _EMPTY
+    parts = [_RESULT, detail, _REVISION, answer[2:start], _NODE, node]
+    if slip.position >= 0:
+        parts += (_POSITION, _pack(slip.position))
+    if slip.burst:
+        parts += (_ID, _pack(slip.request_id))
+    parts[0] = _HEADS[len(parts) // 2]
+    packed = b"".join(parts)
+    to = Client(slip.client)
+    return to, Answer(slip, packed) if slip.burst else _message(slip, slip.request_id, packed)
 
 
 def error(
@@ -81,22 +104,28 @@ def _reply(slip: Slip, body: dict[str, Any]) -> tuple[Client, ToClient | Answer]
 
 
 def _message(slip: Slip, request_id: bytes, packed: bytes) -> ToClient:
-    frames = (PROTOCOL, request_id, packed)
-    return ToClient((b"", *frames) if slip.delimiter else frames)
+    frames: tuple[bytes, ...] = (PROTOCOL, request_id, packed)
+    if slip.form & JOINED:
+        frames = (PROTOCOL + bytes((len(request_id),)) + request_id + packed,)
+    return ToClient((b"", *frames) if slip.form & DELIMITED else frames)
 
 
 def in_bursts(out: Outbox) -> Outbox:
     """A turn's outbox as it leaves: each client's answers in order, as few messages as hold them,
     behind everything else. A frame has at most BURST_BYTES_MAX, or one reply and its header."""
     whole: Outbox = []
-    waiting: dict[tuple[bytes, bool], list[Answer]] = {}
+    waiting: dict[tuple[bytes, int], list[Answer]] = {}
     for post in out:
         answer = post[1]
         if type(answer) is Answer:
-            waiting.setdefault((answer.slip.client, answer.slip.delimiter), []).append(answer)
+            way = answer.slip[:2]  # connection and form
+            if way in waiting:
+                waiting[way].append(answer)
+            else:
+                waiting[way] = [answer]
         else:
             whole.append(post)
-    for (client, _delimiter), answers in waiting.items():
+    for (client, _form), answers in waiting.items():
         to = Client(client)
         whole += [(to, message) for message in _messages(answers)]
     return whole

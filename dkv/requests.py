@@ -8,7 +8,6 @@ fields, which a client packs once and sends unchanged in every retry.
 """
 
 from enum import IntEnum
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -22,10 +21,7 @@ from dkv.limits import (
     RANGE_DELETE_MAX,
     REQUEST_TTL_MS_DEFAULT,
     REQUEST_TTL_MS_MAX,
-    REQUESTS_PER_MESSAGE_MAX,
-    ClusterLimits,
 )
-from dkv.sound import Reader, Rule, reader
 
 PROTOCOL = b"DKV1"
 
@@ -255,197 +251,6 @@ class Header(NamedTuple):
     ttl_ms: int = REQUEST_TTL_MS_DEFAULT
     level: str = "linearizable"
     burst: bool = False  # its reply may come in one message with others
-
-
-_SOUND_HEADER = reader(
-    (
-        Rule(
-            name,
-            *(HEADER[name][0], 0, None if HEADER[name][0] is not int else HEADER[name][1]),
-            *(name not in Header._field_defaults, Header._field_defaults.get(name), False),
-        )
-        for name in Header._fields
-    ),
-    Header,
-)
-
-
-def read_body(body: bytes, bytes_max: int) -> tuple[list[Any], bool]:
-    """The requests of a message, not yet checked one by one, and whether they came as a list.
-
-    Bounded before it allocates: no ext types, no nested arrays, at most as many maps as requests.
-    Raises `Malformed`.
-    """
-    if len(body) <= _SMALL_BYTES and body[:1] < b"\x90":  # one request, the most frequent message
-        try:
-            found = msgpack.unpackb(body, ext_hook=_no_ext, max_array_len=0, max_map_len=32)
-        except Exception:  # it finds its words below
-            found = None
-        if type(found) is dict and len(found) == body[0] & 15:  # no key twice
-            return [found], False
-    return _read_any_body(body, bytes_max)
-
-
-def _read_any_body(body: bytes, bytes_max: int) -> tuple[list[Any], bool]:
-    budget = _Budget()
-    try:
-        outer = msgpack.unpackb(
-            body,
-            object_pairs_hook=budget.map,
-            list_hook=budget.array,
-            ext_hook=_no_ext,
-            max_array_len=REQUESTS_PER_MESSAGE_MAX,
-            max_map_len=32,
-            max_str_len=256,
-            max_bin_len=bytes_max,
-            max_ext_len=0,
-        )
-    except Malformed:
-        raise
-    except Exception as error:  # msgpack raises six unrelated kinds on bad bytes
-        raise Malformed(Code.BAD_REQUEST, "the body is not msgpack within the limits") from error
-    if type(outer) is not list:
-        return [outer], False
-    if not outer:
-        raise Malformed(Code.BAD_REQUEST, "an empty list of requests")
-    return outer, True
-
-
-class _Flat:
-    """Ends a command that is nothing but maps within maps: they take 30 times their bytes."""
-
-    def __init__(self) -> None:
-        self._maps = 0
-
-    def map(self, found: dict[Any, Any]) -> dict[Any, Any]:
-        self._maps += 1
-        if self._maps > _INNER_MAPS_MAX:
-            raise ValueError("a command is one map")
-        return found
-
-
-class _Budget:
-    """Counts containers while msgpack builds them, so that a megabyte of empty maps ends early."""
-
-    def __init__(self, maps: int = REQUESTS_PER_MESSAGE_MAX, arrays: int = 1) -> None:
-        self.maps = maps
-        self.arrays = arrays
-
-    def map(self, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-        self.maps -= 1
-        found = dict(pairs)
-        if self.maps < 0 or len(found) != len(pairs):
-            words = "a key occurs twice in a map" if self.maps >= 0 else "too many maps"
-            raise Malformed(Code.BAD_REQUEST, words)
-        return found
-
-    def array(self, items: list[Any]) -> list[Any]:
-        self.arrays -= 1
-        if self.arrays < 0:
-            raise Malformed(Code.BAD_REQUEST, "arrays are not nested in a request")
-        return items
-
-
-def _no_ext(_code: int, _body: bytes) -> None:
-    raise Malformed(Code.BAD_REQUEST, "extension types are not used")
-
-
-def read_header(request: Any) -> Header:
-    """The fields around a command, checked; `Malformed` says what is wrong."""
-    if type(request) is not dict:
-        raise Malformed(Code.BAD_REQUEST, "a request is a map")
-    sound = _SOUND_HEADER(request)
-    if sound is not None and sound.level in LEVELS:
-        return sound  # type: ignore[no-any-return]
-    known = {name: value for name, value in request.items() if name in HEADER}
-    for name, value in known.items():
-        kind, largest = HEADER[name]
-        if type(value) is not kind:
-            raise Malformed(Code.BAD_REQUEST, f"`{name}` must be {_TYPE_WORDS[kind]}")
-        if kind is int and not 0 <= value <= largest:
-            raise Malformed(Code.BAD_REQUEST, f"`{name}` must be between 0 and {largest}")
-    if "command" not in known:
-        raise Malformed(Code.BAD_REQUEST, "`command` is missing")
-    header = Header(**known)
-    if header.level not in LEVELS:
-        raise Malformed(Code.BAD_REQUEST, f"`level` must be one of {', '.join(LEVELS)}")
-    return header
-
-
-def read_command(command: bytes, limits: ClusterLimits) -> tuple[Request, dict[str, Any]]:
-    """A command's row of the table and its fields, checked. Decided from bytes and replicated
-    limits only, so that every member decides alike. Raises `Malformed`."""
-    if len(command) > limits.request_bytes_max:
-        words = f"the command has {len(command)} bytes, the limit is {limits.request_bytes_max}"
-        raise Malformed(Code.TOO_LARGE, words)
-    nested = _Flat() if len(command) > _SMALL_BYTES else None  # it would cost each small one more
-    try:
-        fields = msgpack.unpackb(
-            command,
-            object_hook=nested and nested.map,
-            max_array_len=0,
-            max_map_len=32,
-            max_ext_len=0,
-        )
-    except Exception as error:  # msgpack raises six unrelated kinds on bad bytes
-        raise Malformed(Code.BAD_REQUEST, "`command` is not a msgpack map") from error
-    if type(fields) is not dict:
-        raise Malformed(Code.BAD_REQUEST, "`command` is not a msgpack map")
-    op = fields.get("op")
-    request = TABLE.get(op) if type(op) is str else None
-    if request is None:
-        raise Malformed(Code.UNSUPPORTED, f"there is no op {str(op)[:40]!r}")
-    sound = _sound_readers(limits)[request.op](fields)
-    if sound is not None:
-        return request, sound
-    return request, {f.name: _read_field(f, fields, limits) for f in request.fields}
-
-
-@lru_cache(8)
-def _sound_readers(limits: ClusterLimits) -> dict[str, Reader]:
-    """By op: what reads the fields of a command in which nothing is wrong."""
-    return {op: reader(_rule(f, limits) for f in request.fields) for op, request in TABLE.items()}
-
-
-def _rule(field: Field, limits: ClusterLimits) -> Rule:
-    most = None if field.type is bool else _limit(field, limits)
-    return Rule(field.name, field.type, field.least, most, field.required, field.default, nil=True)
-
-
-def _limit(field: Field, limits: ClusterLimits) -> int:
-    return field.limit if type(field.limit) is int else int(getattr(limits, str(field.limit)))
-
-
-_SMALL_BYTES = 4_096
-_INNER_MAPS_MAX = 64  # of fields that are not known here: they are ignored
-
-_TYPE_WORDS: dict[Any, str] = {
-    bytes: "a bin",
-    int: "an integer",
-    str: "a str",
-    bool: "true or false",
-}
-
-
-def _read_field(field: Field, fields: dict[str, Any], limits: ClusterLimits) -> Any:
-    value: Any = fields.get(field.name)
-    if value is None:
-        if field.required:
-            raise Malformed(Code.BAD_REQUEST, f"`{field.name}` is missing")
-        return field.default
-    if type(value) is not field.type:
-        raise Malformed(Code.BAD_REQUEST, f"`{field.name}` must be {_TYPE_WORDS[field.type]}")
-    if field.type is bool:
-        return value
-    limit = _limit(field, limits)
-    size = value if field.type is int else len(value)
-    unit = "" if field.type is int else " bytes"
-    if size < field.least:
-        raise Malformed(Code.BAD_REQUEST, f"`{field.name}` must be at least {field.least}{unit}")
-    if size > limit:
-        code = Code.BAD_REQUEST if field.type is int else Code.TOO_LARGE
-        raise Malformed(code, f"`{field.name}` has {size}{unit}, the limit is {limit}")
-    return value
 
 
 def range_of(fields: dict[str, Any]) -> tuple[bytes, bytes]:

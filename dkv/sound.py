@@ -12,8 +12,8 @@ Reader = Callable[[dict[Any, Any]], Any]
 
 
 class Rule(NamedTuple):
-    """A field: its type, the bounds of a number or of a length (None: of a bool, or checked by
-    whoever asks), and what stands for it where it is absent. `nil` as good as absent?"""
+    """A field: its type, the bounds of a number or of a length (None: of a bool), what stands for
+    it where it is absent, whether nil is as good as absent, and the only values (None: any)."""
 
     name: str
     type: Any
@@ -22,6 +22,7 @@ class Rule(NamedTuple):
     required: bool
     default: Any
     nil: bool
+    among: frozenset[Any] | None = None
 
 
 def reader(rules: Iterable[Rule], make: Any = dict) -> Reader:
@@ -34,6 +35,9 @@ def reader(rules: Iterable[Rule], make: Any = dict) -> Reader:
         names[kind], names[default] = rule.type, rule.default
         found = f"m.get({rule.name!r}, {default})"
         sound = f"type({x}) is {kind}{_bounds(rule, x)}"
+        if rule.among is not None:
+            names[f"among{number}"] = rule.among
+            sound += f" and {x} in among{number}"
         value = x
         if rule.required:
             found = f"m.get({rule.name!r})"

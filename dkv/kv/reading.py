@@ -13,56 +13,72 @@ from dkv.errors import Code
 from dkv.kv.heads import ABSENT, is_live, read_head, row_of
 from dkv.kv.sessions import pack_answer
 from dkv.kv.state import State, known_head
-from dkv.kv.version import row_id
+from dkv.kv.version import Version, row_id
 from dkv.limits import INT_MAX, LIST_BYTES_MAX, SUB_MAX
-from dkv.requests import Malformed, range_of, read_command
+from dkv.requests import Malformed, range_of
 
+_pack = msgpack.packb
+_OK = b"\x93" + _pack(int(Code.OK))  # the beginning of a packed answer
 _TURN_KEYS = 200
 _TURN_STEPS = 200  # versions walked back over in a turn; a large one counts for more
 _STEP_BYTES = 4_096
 
 
 class Reading:
-    """One read. `step` does a turn of it and returns the packed answer when there is one."""
+    """One read. `answer` is there at once, packed, unless it is a list's: then `step` does a turn
+    of it, and returns the answer when there is one."""
+
+    __slots__ = ("_listing", "_state", "answer")
 
     def __init__(self, state: State, command: bytes) -> None:
         self._state = state
         self._listing: Listing | None = None
-        self._answer: bytes | None = None
+        self.answer: bytes | None = None
         try:
-            request, fields = read_command(command, state.limits)
+            request, fields = state.read_command(command)
             if request.op == "get":
-                self._answer = _get(state, fields)
+                self.answer = _get(state, fields["key"])
             elif request.op == "list":
                 self._listing = Listing(state, fields)
             elif request.op == "hash":
-                self._answer = _hash(state, fields)
+                self.answer = _hash(state, fields)
             else:
                 raise Malformed(Code.BAD_REQUEST, f"{request.op} is no read")
         except Malformed as error:
-            self._answer = pack_answer(error.code, state.revision, {"words": error.words})
+            self.answer = pack_answer(error.code, state.revision, {"words": error.words})
 
     def step(self) -> bytes | None:
         if self._listing is not None:
-            self._answer = self._listing.step()
-        return self._answer
+            self.answer = self._listing.step()
+        return self.answer
 
 
-def _get(state: State, fields: dict[str, Any]) -> bytes:
-    head = state.heads.get(fields["key"], ABSENT)
+def _get(state: State, key: bytes) -> bytes:
+    head = state.heads.get(key, ABSENT)
     if not is_live(head):
         return pack_answer(Code.OK, state.revision, {"found": False, "key_revision": 0})
-    found = state.store.version(row_of(head))
-    detail = {
-        "found": True,
-        "value": found.value,
-        "key_revision": found.revision,
-        "created": found.created,
-        "version": found.version,
-        "author": found.author,
-        "wall": found.wall,
-    }
-    return pack_answer(Code.OK, state.revision, detail)
+    row = row_of(head)
+    detail = state.details.of(key, row)
+    if detail is None:
+        detail = _detail(state.store.version(row))
+        state.details.keep(key, row, detail)
+    packed: bytes = _OK + _pack(state.revision) + detail  # as pack_answer
+    return packed
+
+
+def _detail(found: Version) -> bytes:
+    detail: bytes = _pack(
+        {
+            "found": True,
+            "value": found.value,
+            "key_revision": found.revision,
+            "created": found.created,
+            "version": found.version,
+            "author": found.author,
+            "wall": found.wall,
+        }
+    )
+    return detail
 
 
 def _hash(state: State, fields: dict[str, Any]) -> bytes:

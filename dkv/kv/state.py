@@ -12,6 +12,7 @@ import msgpack
 
 from dkv.entries import Entry, Kind, read_agreed, read_batch
 from dkv.errors import Code, Ending, Fault
+from dkv.kv.details import Details
 from dkv.kv.heads import ABSENT, Heads, is_live, pack_head, read_head, revision_of, row_of
 from dkv.kv.sessions import Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
@@ -19,7 +20,8 @@ from dkv.kv.sums import Sums
 from dkv.kv.version import version_check
 from dkv.limits import SUB_MAX, ClusterLimits
 from dkv.messages import Result
-from dkv.requests import Malformed, Request, range_of, read_command
+from dkv.parsing import command_reader
+from dkv.requests import Malformed, Request, range_of
 
 
 class Command(NamedTuple):
@@ -56,6 +58,8 @@ class State:
     def __init__(self, store: Store, limits: ClusterLimits) -> None:
         self.store = store
         self.heads: Heads = {}
+        self.details = Details()
+        self.read_command = command_reader(limits)
         self.limits = limits
         meta = store.meta()
         self._base = meta
@@ -132,7 +136,7 @@ class State:
         author, number, sequence, lowest, digest, command = msgpack.unpackb(packed, use_list=False)
         self._author = author
         try:
-            request, fields = read_command(command, self.limits)
+            request, fields = self.read_command(command)
         except Malformed as error:
             return number, sequence, self._refusal(Code.INVALID, error.words)
         if not number or not request.numbered:

@@ -27,7 +27,8 @@ from dkv.entries import NO_CHECK, Batch, Entry, Kind, follow, pack_batch, read_b
 from dkv.kv.reading import Reading
 from dkv.kv.state import Command, State, pack_command_of
 from dkv.limits import STATE_COMMIT_COMMANDS, ClusterLimits
-from dkv.requests import operation_digest, pack_command, read_command
+from dkv.parsing import read_command
+from dkv.requests import operation_digest, pack_command
 
 _LIMITS = ClusterLimits()
 _VALUE = bytes(range(256))

@@ -111,16 +111,16 @@ class _Node:
             out = self.actors.machine.handle(batch, _NOW)
             for _to, letter in out:
                 if isinstance(letter, Found) and reached >= origin.handed:
-                    self._compare_answers(origin, letter)
+                    self._compare_answer(origin, letter)
             batch = [letter for _to, letter in out if isinstance(letter, Continue)]
 
     @staticmethod
-    def _compare_answers(origin: Origin, found: Found) -> None:
-        for number, answer in enumerate(found.answers, found.position):
-            reading = Reading(origin.history.model, READS[number])
+    def _compare_answer(origin: Origin, found: Found) -> None:
+        for position, answer in enumerate(found.answers, found.position):
+            reading = Reading(origin.history.model, READS[position])
             expected = next(x for x in iter(reading.step, 0) if x is not None)
             if answer != expected:
-                raise Wrong(f"read {number}: {answer!r:.300}, not {expected!r:.300}")
+                raise Wrong(f"read {position}: {answer!r:.300}, not {expected!r:.300}")
 
     def compare_state(self, origin: Origin) -> None:
         state, model = self.actors.machine._state, origin.history.model

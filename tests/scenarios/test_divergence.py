@@ -4,6 +4,7 @@ import pytest
 
 from dkv.errors import Ending, Fault
 from dkv.limits import SECOND, ClusterLimits
+from dkv.parsing import command_reader
 from tests.world import World
 
 LIMITS = ClusterLimits(note_entries=16)
@@ -22,7 +23,8 @@ def test_a_replica_that_applied_differently_stops_and_the_others_go_on(victim: s
     others = [n for n in world.names if n != name]
     world.invariants.distrusted.add(name)
     state = world.nodes[name].state
-    state.limits = LIMITS._replace(value_bytes_max=10)  # it answers `invalid` where others put
+    smaller = LIMITS._replace(value_bytes_max=10)
+    state.read_command = command_reader(smaller)  # it answers `invalid` where others put
     world.run(SECOND)
     for number in range(40):
         world.ask(others[0], "put", key=b"%d" % number, value=b"a value of twenty by")

@@ -15,7 +15,8 @@ from dkv.errors import CODE_BY_NAME
 from dkv.kv.reading import Reading
 from dkv.limits import CHECK_BYTES, INT_MAX, ClusterLimits
 from dkv.messages import Append, Envelope, Propose
-from dkv.requests import HEADER, LEVELS, PROTOCOL, TABLE, Malformed, pack_command, read_command
+from dkv.parsing import read_command
+from dkv.requests import HEADER, LEVELS, PROTOCOL, TABLE, Malformed, pack_command
 from tests.unit.front import Front
 from tests.unit.replica import Replica, answer_of
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dkv.limits import INT_MAX, SEQUENCE_WINDOW, ClusterLimits
 from dkv.load.sequences import Sequences
 from dkv.load.template import LOWEST, PLACE, get_body, key_of, list_of, put_body
-from dkv.requests import pack_command, read_body, read_command, read_header
+from dkv.parsing import read_body, read_command, read_header
+from dkv.requests import pack_command
 
 PREFIX = b"bench/0a1b2c3d/"
 NUMBERS = st.integers(1, INT_MAX)

@@ -16,6 +16,7 @@ from dkv.limits import (
     REQUESTS_PER_MESSAGE_MAX,
     ClusterLimits,
 )
+from dkv.parsing import read_body, read_command, read_header
 from dkv.requests import (
     TABLE,
     Header,
@@ -24,9 +25,6 @@ from dkv.requests import (
     operation_digest,
     pack_command,
     range_of,
-    read_body,
-    read_command,
-    read_header,
 )
 
 LIMITS = ClusterLimits()
