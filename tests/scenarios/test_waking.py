@@ -5,6 +5,7 @@ commit is told at once only to the member whose clients wait for it, and a round
 reason to disturb a follower's log and gateway. Here is what must be as fast as before.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_rounds_for_reads_do_not_wake_a_followers_gateway() -> None:
         assert world.get(leader, b"k").ok
     assert len(rounds) > 500
     half_us = world.timing.heartbeat_us // 2
-    gaps = [b - a for a, b in zip(heard, heard[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(heard)]
     assert min(gaps) >= half_us - 1 * MS  # a turn, and a letter's way, are not equally long
     assert max(gaps) <= 2 * world.timing.heartbeat_us
     assert len(written) <= 3  # an empty Append is taken to the log, each half a second

@@ -437,7 +437,7 @@ def test_a_follower_looks_for_its_log_only_while_something_committed_waits_for_i
     raft.now = raft.now._replace(us=raft.now.us + 40 * MS)
     assert table.deadline(raft) == raft.now.us + 10 * MS  # a slow disk: a quarter of its time
     out = desk.save()
-    assert [x for _who, x in out if isinstance(x, Apply)][0].entries[-1].index == 3
+    assert next(x for _who, x in out if isinstance(x, Apply)).entries[-1].index == 3
     assert table.deadline(raft) == raft.role.deadline
 
 
