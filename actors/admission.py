@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from dkv.address import Instant
 from dkv.counters import Counters
 from dkv.errors import Code
+from dkv.frames import part
 from dkv.limits import (
     GUEST_BYTES_MAX,
     GUESTS_MAX,
@@ -118,19 +119,20 @@ class Admission:
     # -- frames ----------------------------------------------------------------------------------
     def _open(self, frames: tuple[bytes, ...]) -> tuple[int, bytes, bytes] | None:
         """(form, request id, body) of a message's payload frames."""
-        form = PLAIN
+        form, parts = PLAIN, None
         if len(frames) > 1 and not frames[0]:
             form, frames = DELIMITED, frames[1:]
         if len(frames) == 1:
-            form, frames = form | JOINED, _parted(frames[0])
-        if len(frames) == 3:
-            protocol, request_id, body = frames
-            if protocol == PROTOCOL and 0 < len(request_id) <= REQUEST_ID_BYTES_MAX:
-                if len(body) > self._limits.request_bytes_max + 1024:
-                    self._counters.add("client_messages_too_large")
-                return form, request_id, body
-        self._counters.add("client_frames_malformed")
-        return None
+            form, parts = form | JOINED, part(frames[0])
+        elif len(frames) == 3 and frames[0] == PROTOCOL:
+            parts = frames[1], frames[2]
+        if parts is None or not 0 < len(parts[0]) <= REQUEST_ID_BYTES_MAX:
+            self._counters.add("client_frames_malformed")
+            return None
+        request_id, body = parts
+        if len(body) > self._limits.request_bytes_max + 1024:
+            self._counters.add("client_messages_too_large")
+        return form, request_id, body
 
     def _check(
         self, way: tuple[bytes, int, bytes], position: int, principal: Principal, raw: Any
@@ -214,12 +216,6 @@ def _presented(body: bytes, limits: ClusterLimits) -> bytes | None:
     except Malformed:
         return None
     return fields["certificate"] if request.op == "present" and not listed else None
-
-
-def _parted(frame: bytes) -> tuple[bytes, ...]:
-    """Protocol, request id and body of a frame that holds all three; fewer where it does not."""
-    end = 5 + frame[4] if len(frame) > 4 else 0
-    return (frame[:4], frame[5:end], frame[end:]) if 5 < end < len(frame) else ()
 
 
 _OF_A_SESSION = frozenset(("keep_alive", "close_session"))

@@ -20,6 +20,7 @@ import msgpack
 from actors.admission import DELIMITED, JOINED, Slip
 from dkv.address import Client, Outbox
 from dkv.errors import RULES, Applied, Code
+from dkv.frames import join
 from dkv.limits import BURST_BYTES_MAX
 from dkv.messages import ToClient
 from dkv.requests import PROTOCOL
@@ -106,7 +107,7 @@ def _reply(slip: Slip, body: dict[str, Any]) -> tuple[Client, ToClient | Answer]
 def _message(slip: Slip, request_id: bytes, packed: bytes) -> ToClient:
     frames: tuple[bytes, ...] = (PROTOCOL, request_id, packed)
     if slip.form & JOINED:
-        frames = (PROTOCOL + bytes((len(request_id),)) + request_id + packed,)
+        frames = (join(request_id, packed),)
     return ToClient((b"", *frames) if slip.form & DELIMITED else frames)
 
 

@@ -14,10 +14,11 @@ import zmq
 from zmq.backend import Socket as Backend
 from zmq.utils.monitor import recv_monitor_message
 
+from dkv.frames import join, part
 from dkv.limits import MS
+from dkv.requests import PROTOCOL
 
 _NOBLOCK = int(zmq.NOBLOCK)
-_MORE = _NOBLOCK | int(zmq.SNDMORE)
 _EVENTS_NOW = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _RENEW_US = 500 * MS  # between two sockets to an endpoint that failed a handshake
@@ -116,12 +117,9 @@ class Line:
         socket.connect(f"tcp://{self.address}")
 
     def send(self, frames: tuple[bytes, bytes, bytes]) -> bool:
-        protocol, request_id, body = frames
-        send, socket = Backend.send, self.socket
+        _protocol, request_id, body = frames
         try:
-            send(socket, protocol, _MORE)
-            send(socket, request_id, _MORE)
-            send(socket, body, _NOBLOCK)
+            Backend.send(self.socket, join(request_id, body), _NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -129,17 +127,14 @@ class Line:
     def has_news(self) -> bool:
         return bool(int(Backend.get(self.monitor, _EVENTS_NOW)) & _POLLIN)
 
-    def replies(self) -> Iterable[list[bytes]]:
-        """The messages that have arrived. Whether there are any is asked before each, for the
-        exception that says that there are none costs twice as much."""
+    def replies(self) -> Iterable[tuple[bytes, bytes, bytes]]:
+        """The messages that have arrived, parted. Whether there are any is asked before each, for
+        the exception that says that there are none costs twice as much."""
         receive, socket, look = Backend.recv, self.socket, Backend.get
         while int(look(socket, _EVENTS_NOW)) & _POLLIN:
-            part = receive(socket, _NOBLOCK, False)  # asking a Frame for `more` costs least
-            frames = [part.bytes]
-            while part.more:
-                part = receive(socket, _NOBLOCK, False)
-                frames.append(part.bytes)
-            yield frames
+            parts = part(receive(socket, _NOBLOCK))  # as it was asked: in one frame
+            if parts is not None:
+                yield PROTOCOL, *parts
 
     def news(self, now_us: int) -> Iterable[tuple[bool, str]]:
         """(connected, why not) for each change since the last call."""

@@ -16,14 +16,14 @@ from zmq.backend import Socket as Backend
 
 from dkv.client.wire import Line
 from dkv.errors import CODE_BY_NAME, RULES, Code, RequestError, request_error
+from dkv.frames import join, part
 from dkv.limits import MS
 from dkv.load.latency import Latencies
 from dkv.load.sequences import Sequences
 from dkv.load.template import LOWEST, PLACE, Body, list_of
-from dkv.requests import PROTOCOL, pack_command
+from dkv.requests import pack_command
 
 _NOBLOCK = int(zmq.NOBLOCK)
-_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 _PAUSE_US = 20 * MS  # after a refusal that may pass
 _ASK_AGAIN_US = 1_000 * MS
 _GRACE_US = 250 * MS  # a node answers at the deadline: its answer needs this to arrive
@@ -182,11 +182,8 @@ class Connection:
 
     def _send(self, request_id: bytes, body: bytes) -> bool:
         """Whether the connection took it."""
-        socket = self._line.socket
         try:
-            Backend.send(socket, PROTOCOL, _MORE)
-            Backend.send(socket, request_id, _MORE)
-            Backend.send(socket, body, _NOBLOCK)
+            Backend.send(self._line.socket, join(request_id, body), _NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -214,19 +211,13 @@ class Connection:
         receive, socket = Backend.recv, self._line.socket
         try:
             while True:
-                if receive(socket, _NOBLOCK) != PROTOCOL:
-                    self._skip()
-                    continue
-                request_id = receive(socket, _NOBLOCK)
-                self.take(request_id, receive(socket, _NOBLOCK))
+                parts = part(receive(socket, _NOBLOCK))
+                if parts is None:
+                    self._tally.errors["not_understood"] += 1
+                else:
+                    self.take(*parts)
         except zmq.Again:
             return
-
-    def _skip(self) -> None:
-        """The rest of a message that is no reply."""
-        self._tally.errors["not_understood"] += 1
-        while self._line.socket.get(zmq.RCVMORE):
-            Backend.recv(self._line.socket, _NOBLOCK)
 
     def take(self, request_id: bytes, packed: bytes) -> None:
         """A reply, or with an empty id a burst: an array of replies, each with its `id`."""

@@ -10,10 +10,10 @@ import zmq
 
 from dkv.client.wire import Line
 from dkv.errors import Code, Denied
+from dkv.frames import join, part
 from dkv.limits import SECOND
 from dkv.load.connection import Connection, Draw, Load, Tally, now_us
 from dkv.load.template import get_body, key_of, put_body
-from dkv.requests import PROTOCOL
 
 KEY = key_of(b"k", 1)
 VALUE = b"v" * 10
@@ -65,8 +65,10 @@ class Bench:
 
     def hear(self) -> tuple[bytes, Any]:
         """The next message: its id, and the request or requests in it, commands as maps."""
-        self._sender, protocol, request_id, body = self._node.recv_multipart()
-        assert protocol == PROTOCOL
+        self._sender, frame = self._node.recv_multipart()
+        parts = part(frame)
+        assert parts is not None
+        request_id, body = parts
         found = msgpack.unpackb(body)
         for request in found if isinstance(found, list) else [found]:
             request["command"] = msgpack.unpackb(request["command"])
@@ -79,7 +81,7 @@ class Bench:
         self.connection.read()
 
     def reply(self, request_id: bytes, body: Any) -> None:
-        self.say(PROTOCOL, request_id, msgpack.packb(body))
+        self.say(join(request_id, msgpack.packb(body)))
 
     def lose(self) -> None:
         """The node ends; until the connection's pipe has gone with it."""
@@ -159,23 +161,23 @@ def test_a_get_that_is_not_what_was_put_is_no_success(bench: Bench, result: Any)
 
 
 @pytest.mark.parametrize(
-    "frames",
+    "frame",
     [
-        (PROTOCOL, b"x", b"\xc1"),
-        (PROTOCOL, b"", msgpack.packb([{"result": {}}])),
-        (PROTOCOL, b"", msgpack.packb(7)),
-        (PROTOCOL, b"x", msgpack.packb([])),
-        (b"NOPE", b"x", b"y", b"z"),
-        (b"NOPE",),
+        join(b"x", b"\xc1"),
+        join(b"", msgpack.packb([{"result": {}}])),
+        join(b"", msgpack.packb(7)),
+        join(b"x", msgpack.packb([])),
+        join(b"x", b""),
+        b"NOPE\1xy",
+        b"DKV1",
+        b"",
     ],
 )
-def test_what_is_no_reply_is_counted_and_hurts_nothing(
-    bench: Bench, frames: tuple[bytes, ...]
-) -> None:
+def test_what_is_no_reply_is_counted_and_hurts_nothing(bench: Bench, frame: bytes) -> None:
     connection = bench.open(room=1)
     connection.fill()
     request_id = bench.hear()[0]
-    bench.say(*frames)
+    bench.say(frame)
     assert bench.tally.errors == {"not_understood": 1}
     bench.reply(request_id, PUT)
     assert bench.tally.puts.count == 1
