@@ -8,7 +8,8 @@ Served in this order: the peers' port, the mailboxes, the client port, each with
 Raft is never stuck behind clients. Every round begins with a look at all sources, also while one of
 them has more than its budget: a flood at the client port would otherwise hide, for as long as it
 lasts, that the peers have written. What an actor posts to another of the same shell is drained
-without waiting.
+in the same round; the ports are not, they wait for the next look. Quiet letters wake nobody: they
+come first in the next turn that there is for another reason.
 """
 
 import threading
@@ -102,6 +103,7 @@ class Shell(threading.Thread):
             if isinstance(source, Mailbox)
         }
         self._own_sockets = {source.socket for source in self._own.values()}
+        self._sockets = {source.socket for desk in desks for source, _budget in desk.sources}
         self._poll_set = [
             (source.socket, _POLLIN) for desk in desks for source, _budget in desk.sources
         ]
@@ -119,11 +121,9 @@ class Shell(threading.Thread):
         self._awake_us = now().us
         while self._stopped < len(self._desks):
             self._look()
-            for desk in self._desks:  # each has its turn, none starves another
-                self._serve(desk)
+            self._serve_all(self._sockets)
             if not self._ready.isdisjoint(self._own_sockets):  # posted here, to one another
-                for desk in self._desks:
-                    self._serve(desk)
+                self._serve_all(self._own_sockets)
         self._clock = None
         for slot in (*self._slots.values(), self._quiet_slot):
             slot.close()
@@ -150,11 +150,18 @@ class Shell(threading.Thread):
             return _FOREVER_MS
         return min(max(min(due) - time.monotonic_ns() // 1_000 + 999, 0) // 1_000, _FOREVER_MS)
 
-    def _serve(self, desk: Desk) -> None:
-        """One turn of one actor, if there is reason for one."""
+    def _serve_all(self, among: set[Any]) -> None:
+        """Each has its turn, none starves another; nobody has one after an actor has failed."""
+        for desk in self._desks:
+            if self._stopped < len(self._desks):
+                self._serve(desk, among)
+
+    def _serve(self, desk: Desk, among: set[Any]) -> None:
+        """One turn of one actor, if there is reason for one: something that waits in one of these
+        sockets, or its deadline."""
         batch: list[Any] = []
         for source, budget in desk.sources:
-            if source.socket in self._ready:
+            if source.socket in self._ready and source.socket in among:
                 letters, more = source.drain(budget)
                 batch += letters
                 if not more:

@@ -419,7 +419,11 @@ def tell_commit(raft: "Raft", lead: Leader) -> None:
     if raft.commit <= lead.commit_told:
         lead.commit_tick_us = 0
         return
-    told = {to.name for to, x in raft.out if isinstance(x, Append) and isinstance(to, Peer)}
+    told = {
+        to.name
+        for to, x in raft.out
+        if isinstance(x, Append) and x.commit == raft.commit and isinstance(to, Peer)
+    }
     for name in sorted(lead.awaiting - told):
         raft.post(raft.peer(name), Commit(raft.term, raft.commit))
     lead.awaiting.clear()

@@ -251,6 +251,20 @@ CATALOGUE = (
         ),
     ),
     Mutant(
+        "commit_told_before_it_is_one",
+        "The member whose clients wait is told of the end of the leader's log, not of what a "
+        "majority has.",
+        to.SYNCS,
+        (
+            Edit(
+                leader,
+                "tell_commit",
+                "raft.post(raft.peer(name), Commit(raft.term, raft.commit))",
+                "raft.post(raft.peer(name), Commit(raft.term, raft.tail.last.index))",
+            ),
+        ),
+    ),
+    Mutant(
         "old_acknowledgements_count",
         "An acknowledgement of an older term counts in this one: those entries may be gone.",
         to.RETURNS,

@@ -1,5 +1,7 @@
 """Rules of the core, one at a time: letters in, letters out, on a node of three."""
 
+from typing import Any
+
 import pytest
 
 from dkv.address import Local, Peer
@@ -12,6 +14,8 @@ from dkv.messages import (
     Apply,
     Commit,
     Condemn,
+    Fetched,
+    Heard,
     Heartbeat,
     HeartbeatAcked,
     Mismatched,
@@ -20,10 +24,12 @@ from dkv.messages import (
     Propose,
     ReadIndex,
     Refused,
+    Relay,
     RequestVote,
     Saved,
     Voted,
 )
+from dkv.raft import table
 from dkv.raft.candidate import Candidate, PreCandidate
 from dkv.raft.follower import Follower
 from dkv.raft.leader import Leader
@@ -360,3 +366,104 @@ def test_who_knows_no_leader_refuses_a_proposal_definitely() -> None:
     desk = Desk(1)
     out = desk.take(N1, Propose(4, 1_000, True, (b"x",)))
     assert to(Local.GATEWAY, out) == [Refused(4, Code.NO_LEADER)]
+
+
+# -- commits, told to who waits ------------------------------------------------------------------
+def a_leader_of_three() -> Desk:
+    """n1 leads; both others have its first entry, and know that it is committed."""
+    desk = Desk(1)
+    desk.lead()
+    last = desk.raft.tail.last
+    for peer in (N1, N2, N3):
+        desk.take(peer, Appended(desk.raft.term, last.index, last.check))
+    desk.save()
+    desk.wait(100 * MS)
+    assert desk.raft.commit == last.index
+    return desk
+
+
+def acknowledge_last(desk: Desk, *peers: Peer) -> list[tuple[Any, Any]]:
+    last = desk.raft.tail.last
+    acknowledgement = Appended(desk.raft.term, last.index, last.check)
+    for peer in peers[:-1]:
+        table.receive(desk.raft, peer, acknowledgement)
+    return desk.take(peers[-1], acknowledgement)
+
+
+def test_a_commit_is_told_at_once_to_who_relayed_it_and_to_the_others_by_a_tick() -> None:
+    desk = a_leader_of_three()
+    desk.take(N3, Relay(1, 1_000, desk.raft.role.round, True, (b"command",)))
+    out = acknowledge_last(desk, N1, N2)
+    told = Commit(desk.raft.term, desk.raft.commit)
+    assert desk.raft.commit == desk.raft.tail.last.index
+    assert (to(N2, out), to(N3, out)) == ([], [told])
+    out = desk.wait(desk.raft.timing.commit_tick_us)
+    assert (to(N2, out), to(N3, out)) == ([told], [told])
+    assert not to(N2, desk.wait(desk.raft.timing.commit_tick_us))
+
+
+def test_a_commit_of_the_leaders_own_clients_is_told_to_nobody_at_once() -> None:
+    desk = a_leader_of_three()
+    desk.take(N1, Propose(1, 1_000, True, (b"command",)))
+    out = acknowledge_last(desk, N1, N2)
+    assert desk.raft.commit == desk.raft.tail.last.index
+    assert (to(N2, out), to(N3, out)) == ([], [])
+
+
+def test_an_append_of_before_the_commit_tells_nobody_of_it() -> None:
+    """In one turn: an Append of older entries is made for n3, then acknowledgements move the
+    commit index, which that Append does not name."""
+    desk = a_leader_of_three()
+    raft, lead = desk.raft, desk.raft.role
+    desk.take(N3, Relay(1, 1_000, lead.round, True, (b"command",)))
+    entry = raft.tail.get(raft.tail.last.index)
+    lead.progress["n3"].probe_from(entry.index)
+    lead.progress["n3"].fetching = entry.index
+    table.receive(raft, N1, Fetched(entry.index, (entry,)))
+    out = acknowledge_last(desk, N1, N2)
+    appends = [x for x in to(N3, out) if isinstance(x, Append)]
+    assert [x.commit for x in appends] == [entry.index - 1]
+    assert Commit(raft.term, entry.index) in to(N3, out)
+
+
+# -- what a follower looks at, and when ----------------------------------------------------------
+def test_a_follower_looks_for_its_log_only_while_something_committed_waits_for_it() -> None:
+    desk = Desk(1)
+    raft = desk.raft
+    desk.take(N2, desk.append(1, prev=2, term=1, commit=2))
+    assert table.deadline(raft) == raft.role.deadline  # entry 3 is not known to be committed
+    desk.take(N2, Commit(1, 3))
+    assert table.deadline(raft) == raft.now.us + MS
+    raft.now = raft.now._replace(us=raft.now.us + 40 * MS)
+    assert table.deadline(raft) == raft.now.us + 10 * MS  # a slow disk: a quarter of its time
+    out = desk.save()
+    assert next(x for _who, x in out if isinstance(x, Apply)).entries[-1].index == 3
+    assert table.deadline(raft) == raft.role.deadline
+
+
+def test_rounds_for_reads_are_answered_and_disturb_nobody_else() -> None:
+    """A heartbeat is a reason to look after log and gateway twice a period, not each time."""
+    desk = Desk(1, 1, commit=2)
+    desk.take(N2, desk.append(prev=3, term=1))
+    outs = []
+    for number in range(1, 201):
+        outs += desk.take(N2, Heartbeat(1, number, 3, 3, 0))
+        desk.wait(MS)
+    answers = [x for who, x in outs if who == N2]
+    assert [x.round for x in answers] == [*range(1, 201)]
+    assert len([x for x in to(Local.GATEWAY, outs) if isinstance(x, Heard)]) == 4
+    assert len(writes(outs)) == 1  # of the commit, for the witness
+    assert desk.raft.handed == 3
+
+
+def test_one_timeout_is_drawn_for_a_term_and_another_for_the_next() -> None:
+    desk = Desk(1)
+    raft = desk.raft
+    patiences = []
+    for term in range(2, 12):
+        for number in range(3):
+            desk.take(N2, Heartbeat(term, number, 0, 0, 0))
+            patiences.append(raft.role.deadline - raft.now.us)
+            desk.wait(MS)
+    assert len(set(patiences)) == 10
+    assert all(raft.timing.election_us_min <= x <= raft.timing.election_us_max for x in patiences)
