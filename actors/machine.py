@@ -19,6 +19,7 @@ from dkv.entries import Entry, Kind, entry_bytes
 from dkv.kv.reading import Reading
 from dkv.kv.state import NOTHING, State
 from dkv.limits import (
+    FOUND_BYTES_MAX,
     KIB,
     MACHINE_WINDOW_BYTES,
     MS,
@@ -186,16 +187,20 @@ class Machine:
         self._step_readings(now, out)
 
     def _begin(self, deadline_us: int, lookup: Lookup, out: Outbox) -> None:
-        """Gets are done at once, and answered together."""
+        """Gets are done at once, and answered together, as far as a letter should reach."""
         answers: list[bytes] = []
+        size = 0
         for position, command in enumerate(lookup.reads):
             reading = Reading(self._state, command)
-            if reading.answer is not None:
+            if reading.answer is None:
+                self._readings.append((deadline_us, lookup.batch, position, reading))
+            elif size < FOUND_BYTES_MAX:
                 answers.append(reading.answer)
+                size += len(reading.answer)
                 continue
-            self._readings.append((deadline_us, lookup.batch, position, reading))
             self._say_found(lookup.batch, position, answers, out)
-            answers = []
+            answers = [] if reading.answer is None else [reading.answer]
+            size = sum(map(len, answers))
         self._say_found(lookup.batch, len(lookup.reads), answers, out)
 
     @staticmethod

@@ -52,6 +52,7 @@ PEER_WINDOW_LETTERS = 64  # Appends in flight to one member
 PEER_WINDOW_BYTES = 16 * MIB
 TURN_BYTES_MAX = 4 * MIB  # that an actor takes from a source in a turn: heartbeats come between
 MACHINE_WINDOW_BYTES = 16 * MIB  # handed to the state machine and not yet applied
+FOUND_BYTES_MAX = 32 * KIB  # of answers to reads in one letter, beyond one answer: a gateway's turn
 DETAIL_BYTES_MAX = 16 * KIB  # of a get's result, for it to be remembered
 DETAILS_BYTES_MAX = 16 * MIB  # of remembered results
 SUMS_MAX = 4_096  # entries whose state's sum the state machine remembers

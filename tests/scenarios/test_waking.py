@@ -17,8 +17,9 @@ from tests.scenarios.seeds import seeds
 from tests.world import World
 
 # A turn takes at most 80 us, a frame 300 us, an actor is awake after 60 us: from the commit at the
-# leader to the reply at a follower, less than a millisecond.
-SOON_US = 1 * MS
+# leader to the reply at a follower, less than a millisecond; and one more where the follower looks
+# whether its own log, which wakes nobody, has the entry too.
+SOON_US = 2 * MS
 
 
 def quick_disks(world: World) -> None:
