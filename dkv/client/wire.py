@@ -156,7 +156,9 @@ class Line:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return _REFUSED
         if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            return _UNPROVEN if number == errno.EPIPE else _SILENT
+            if number != errno.EPIPE:
+                return _SILENT
+            return _SECURED if self._credentials is None else _UNPROVEN  # the other end hung up
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return _SECURED if self._credentials is None else _UNSECURED
         return ""

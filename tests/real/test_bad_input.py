@@ -14,6 +14,7 @@ import pytest
 import zmq
 
 from dkv.entries import Kind
+from dkv.frames import join, part
 from dkv.limits import (
     FRAMES_MAX,
     MIB,
@@ -372,20 +373,26 @@ def _lie(liar: "zmq.Socket[bytes]") -> None:
         return bytes(msgpack.packb({"result": packed, "revision": 1, "node": "liar"}))
 
     while liar.poll(3_000):
-        client, protocol, request_id, body = liar.recv_multipart()
+        client, frame = liar.recv_multipart()
+        parts = part(frame)
+        assert parts is not None
+        request_id, body = parts
         if msgpack.unpackb(msgpack.unpackb(body)["command"])["op"] != "get":
             continue
         for other in (b"", b"nobody asked", bytes(8), b"\xff" * 8):
-            liar.send_multipart([client, protocol, other, found(b"false")])
-        for frames in ((b"",), (protocol,), (b"DKV9", request_id, found(b"false"))):
+            liar.send_multipart([client, join(other, found(b"false"))])
+        for frames in (
+            *((b"",), (PROTOCOL,), (b"DKV9" + join(request_id, found(b"false"))[4:],)),
+            *((PROTOCOL, b"x", found(b"false")), (found(b"false"),), (PROTOCOL + b"\xff",)),
+        ):
             liar.send_multipart([client, *frames])
         for junk in (b"", b"\xc1", b"\x01", b"\x93", b"\x80"):
-            liar.send_multipart([client, protocol, request_id, junk])
-            liar.send_multipart([client, protocol, b"", junk])
+            liar.send_multipart([client, join(request_id, junk)])
+            liar.send_multipart([client, join(b"", junk)])
         burst = [7, {"id": request_id}, {"id": b"?", "result": {}}, {"result": {}}]
         for other in (b"", request_id):
-            liar.send_multipart([client, protocol, other, msgpack.packb(burst)])
-        liar.send_multipart([client, protocol, request_id, found(b"true")])
+            liar.send_multipart([client, join(other, msgpack.packb(burst))])
+        liar.send_multipart([client, join(request_id, found(b"true"))])
         return
 
 
