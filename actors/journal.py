@@ -16,7 +16,7 @@ from actors.database import PAGE_BYTES, Database, fault_of
 from actors.keeping import Hard
 from dkv.entries import Entry, Kind, Position, chain
 from dkv.errors import Ending, Fault
-from dkv.limits import CHECKPOINT_PAGES
+from dkv.limits import LOG_CHECKPOINT_PAGES
 
 FORMAT = 1
 _CACHE_KIB = 8 * 1024
@@ -134,7 +134,7 @@ class SqliteJournal:
         self._dirty_pages += 2
 
     def tidy(self, *, idle: bool) -> None:
-        if self._dirty_pages > (_IDLE_PAGES if idle else CHECKPOINT_PAGES):
+        if self._dirty_pages > (_IDLE_PAGES if idle else LOG_CHECKPOINT_PAGES):
             self._db.checkpoint()
             self._dirty_pages = 0
         if idle and self._db.free_pages() > _VACUUM_PAGES:
