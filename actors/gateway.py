@@ -168,10 +168,8 @@ class Gateway:
         if asked.request.edge != "write":
             return command
         digest = operation_digest(command) if header.session else 0
-        _command, session, sequence, lowest, *_rest = header
-        return pack_command_of(
-            Command(asked.principal.name, session, sequence, lowest, digest, command)
-        )
+        place = header.session, header.sequence, header.lowest
+        return pack_command_of(Command(asked.principal.name, *place, digest, command))
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:

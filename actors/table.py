@@ -25,7 +25,7 @@ from dkv.errors import Ending, Fault
 from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
 from dkv.kv.version import Version, row_of_packed, row_prefix, unpack_version
-from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, KIB
+from dkv.limits import KIB, STATE_CHECKPOINT_PAGES, STATE_CHECKPOINT_PAGES_IDLE
 
 FORMAT = 2
 _CACHE_KIB = 64 * 1024
@@ -217,7 +217,7 @@ class SqliteTable:
 
     def tidy(self, *, idle: bool) -> None:
         assert not self._waiting, "something was added since the last commit"
-        if self._dirty_pages > (CHECKPOINT_PAGES if idle else CHECKPOINT_PAGES_HARD):
+        if self._dirty_pages > (STATE_CHECKPOINT_PAGES_IDLE if idle else STATE_CHECKPOINT_PAGES):
             self._db.execute("COMMIT")
             self._db.checkpoint()
             self._begin()

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import struct
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tests.bench.processes import Processes
@@ -140,7 +141,7 @@ def _packet(content: bytes) -> bytes:
     return _text(content)
 
 
-class Talk:
+class Talk(ABC):
     """A session, and requests with even numbers. A subclass says what it asks."""
 
     def __init__(self) -> None:
@@ -157,8 +158,9 @@ class Talk:
         self._request += 2
         return self._request, self.ask(self._request, number)
 
+    @abstractmethod
     def ask(self, request: int, number: int) -> bytes:
-        raise NotImplementedError
+        """The bytes of a request for the key of this number."""
 
     def fits(self, answer: bytes) -> bool:
         """Whether a successful answer's body is what was asked for."""

@@ -14,7 +14,7 @@ from actors.keeping import Hard, Testimony
 from actors.witness import FileWitness
 from dkv.entries import Entry, Kind, Position, follow, genesis, position_of
 from dkv.ids import Founding
-from dkv.limits import CHECKPOINT_PAGES, ClusterLimits
+from dkv.limits import LOG_CHECKPOINT_PAGES, ClusterLimits
 from dkv.raft.configuration import pack_members
 from tests.contract.play import Step, outcome, same
 from tests.stores import MemoryJournal, MemoryWitness, SimDisk
@@ -163,7 +163,7 @@ class LogPair:
         """Between transactions, as the log does it; the real one is made to think it is due."""
         idle = dice.random() < 0.5
         self.both("sync", lambda journal: journal.commit())
-        self.real._dirty_pages += dice.choice((0, CHECKPOINT_PAGES + 1))
+        self.real._dirty_pages += dice.choice((0, LOG_CHECKPOINT_PAGES + 1))
         self.both("tidy", lambda journal: journal.tidy(idle=idle))
 
     def _kill(self, _dice: Random) -> None:

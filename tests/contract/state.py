@@ -12,7 +12,7 @@ from typing import Any
 from actors.table import SqliteTable
 from dkv.kv.store import Meta
 from dkv.kv.version import Version, pack_version, row_id, row_of_packed
-from dkv.limits import CHECKPOINT_PAGES_HARD, SUB_MAX
+from dkv.limits import STATE_CHECKPOINT_PAGES, SUB_MAX
 from tests.contract.play import Step, outcome, same
 from tests.stores import MemoryTable, SimDisk
 
@@ -133,7 +133,7 @@ class StatePair:
     def _tidy(self, dice: Random) -> None:
         """After a commit, as the machine does it; the real one is made to think it is due."""
         self._commit(dice)
-        self.real._dirty_pages += dice.choice((0, CHECKPOINT_PAGES_HARD + 1))
+        self.real._dirty_pages += dice.choice((0, STATE_CHECKPOINT_PAGES + 1))
         idle = dice.random() < 0.5
         self.both("tidy", lambda table: table.tidy(idle=idle))
 

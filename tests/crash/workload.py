@@ -22,7 +22,7 @@ from dkv.entries import Batch, Entry, Kind, Position, follow, pack_batch, positi
 from dkv.errors import Fault
 from dkv.ids import Founding
 from dkv.kv.state import Command, pack_command_of
-from dkv.limits import CHECKPOINT_PAGES, CHECKPOINT_PAGES_HARD, MS, ClusterLimits, Timing
+from dkv.limits import LOG_CHECKPOINT_PAGES, MS, STATE_CHECKPOINT_PAGES, ClusterLimits, Timing
 from dkv.messages import Apply, Continue, Cut, Durable, Roster, Stop, Write
 from dkv.raft.configuration import pack_members
 from dkv.requests import pack_command
@@ -218,9 +218,9 @@ class Life:
     def _make_tidy(self) -> None:
         """A checkpoint is due after thousands of pages; the keepers are made to think so sooner."""
         if self.rng.random() < 0.1:
-            self.journal._dirty_pages = CHECKPOINT_PAGES + 1
+            self.journal._dirty_pages = LOG_CHECKPOINT_PAGES + 1
         if self.rng.random() < 0.3:
-            self.table._dirty_pages = CHECKPOINT_PAGES_HARD + 1
+            self.table._dirty_pages = STATE_CHECKPOINT_PAGES + 1
         if self.rng.random() < 0.05:
             self.journal._db.vacuum(4)
 

@@ -12,7 +12,7 @@ import pytest
 
 from dkv.address import Local
 from dkv.limits import MS, SECOND
-from dkv.messages import Commit, Heard, Heartbeat
+from dkv.messages import Commit, Heard, Heartbeat, Kept, Saved
 from tests.scenarios.seeds import seeds
 from tests.world import World
 
@@ -100,6 +100,61 @@ def test_a_follower_applies_soon_after_its_sync_though_nobody_writes_to_it(sync_
     saved_us = world.now_us
     world.run_until(lambda: node.state.applied == index, 400 * MS)
     assert world.now_us - saved_us <= sync_ms * MS // 4 + 2 * MS
+
+
+def slowest_put(world: World, leader: str) -> int:
+    """Of twenty, which begin at any moment between two heartbeats: from question to reply."""
+    waits = []
+    for _ in range(20):
+        world.run(world.between(0, 150 * MS))
+        began_us = world.now_us
+        assert world.put(leader, b"k", b"v").ok
+        waits.append(world.now_us - began_us)
+    return max(waits)
+
+
+def test_a_leader_whose_disk_is_the_last_of_a_majority_looks_at_it() -> None:
+    """Its own acknowledgement wakes nobody, and the only follower's has been here for long."""
+    world = World(seed=8)
+    leader = world.serve()
+    quick_disks(world)
+    world.crash(next(n for n in world.names if n != leader))
+    world.run(SECOND)
+    world.nodes[leader].sync_us = (20 * MS, 20 * MS)
+    sync_us = 20 * MS + 20 * MS // 4
+    assert slowest_put(world, leader) <= 2 * sync_us + 3 * MS  # one may find the log busy
+
+
+def test_a_lone_node_hears_its_own_acknowledgement_at_once() -> None:
+    world = World(seed=9, names=("n1",))
+    world.serve()
+    quick_disks(world)
+    assert slowest_put(world, "n1") <= 2 * MS
+
+
+def test_a_leaders_own_acknowledgement_has_no_turn_of_its_own() -> None:
+    """Where a follower's comes later than it."""
+    world = World(seed=10)
+    leader = world.serve()
+    for name, node in world.nodes.items():
+        node.sync_us = (100, 120) if name == leader else (5 * MS, 6 * MS)
+    world.run(SECOND)
+    kept: list[int] = []
+
+    def within(name: str, _actor: Local, letter: Any) -> bool:
+        if name == leader and isinstance(letter, Kept):
+            kept.append(world.now_us)
+        return True
+
+    world.letter_filter = within
+    request = world.ask(leader, "put", key=b"k", value=b"v")
+    world.run_until(lambda: bool(kept))
+    node = world.nodes[leader]
+    turn_us = node.raft.now.us
+    world.run(2 * MS)  # less than the others' disks take
+    assert [type(x) for x in node.desks[Local.CONSENSUS].box] == [Saved, Kept]
+    assert node.raft.now.us == turn_us
+    assert world.reply(request).ok
 
 
 def test_rounds_for_reads_do_not_wake_a_followers_gateway() -> None:
