@@ -8,6 +8,8 @@ compared after each. A failure prints its seed and the fewest steps that still d
 """
 
 import os
+from functools import partial
+from multiprocessing import Pool
 
 import pytest
 
@@ -18,18 +20,20 @@ from dkv.kv.version import Version, unpack_version
 from tests.contract.log import LogPair
 from tests.contract.play import Make, differs
 from tests.contract.state import StatePair
+from tests.sim.pool import cores
 from tests.stores import MemoryJournal, MemoryTable
 
 LENGTH = 100
 SEEDS = 520 * (20 if os.environ.get("DKV_LONG") else 1)  # of each pair
-SHARES = 4  # so that a failure is seen before the end
 
 
-def seeds(share: int) -> range:
-    if "DKV_SEED" in os.environ:
-        one = int(os.environ["DKV_SEED"])
-        return range(one, one + (share == 0))
-    return range(share + 1, SEEDS + 1, SHARES)
+def seeds() -> range:
+    one = int(os.environ.get("DKV_SEED", 0))
+    return range(one, one + 1) if one else range(1, SEEDS + 1)
+
+
+def play(pair: type[LogPair | StatePair], seed: int) -> str:
+    return differs(pair, seed, pair.weights, LENGTH)
 
 
 def first_difference(make: Make, weights: dict[str, int], found: range) -> str:
@@ -40,14 +44,11 @@ def test_the_steps_are_enough() -> None:
     assert 2 * SEEDS * LENGTH >= 100_000
 
 
-@pytest.mark.parametrize("share", range(SHARES))
-def test_journal_and_witness_in_memory_are_as_the_real_ones(share: int) -> None:
-    assert first_difference(LogPair, LogPair.weights, seeds(share)) == ""
-
-
-@pytest.mark.parametrize("share", range(SHARES))
-def test_the_table_in_memory_is_as_the_real_one(share: int) -> None:
-    assert first_difference(StatePair, StatePair.weights, seeds(share)) == ""
+@pytest.mark.parametrize("pair", [LogPair, StatePair], ids=["journal and witness", "table"])
+def test_a_store_in_memory_is_as_the_real_one(pair: type[LogPair | StatePair]) -> None:
+    with Pool(cores()) as pool:
+        for words in pool.imap_unordered(partial(play, pair), seeds(), chunksize=8):
+            assert words == ""
 
 
 # -- it finds what differs -------------------------------------------------------------------------
