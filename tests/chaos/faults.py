@@ -41,7 +41,7 @@ class Faults:
             begun = now_us()
             which = self._rng.choice(_MIXED) if kind == "mix" else kind
             words = await self._do[which]()
-            await self._settle(which == "disk")
+            await self._settle()
             await self._load.flows()
             self._tell(begun, rate, words)
         await self._start_damaged_again()
@@ -57,9 +57,9 @@ class Faults:
         await asyncio.sleep(span)
         return span
 
-    async def _settle(self, disk_full: bool) -> None:
+    async def _settle(self) -> None:
         """Whoever a full disk ended is started; others must not have ended."""
-        for name in self._lab.account(disk_full=disk_full):
+        for name in self._lab.account():
             self._lab.start(name)
         await asyncio.sleep(self._rng.uniform(0.2, 0.8))
 
@@ -159,12 +159,13 @@ class Faults:
             victims.append(self._rng.choice(self._others(victims[0])))
         disks = [self._lab.disks[name] for name in victims]
         leave = self._rng.choice((0, 4096, disks[0].size // 120, disks[0].size // 30))
+        self._lab.filled.update(victims)
         for disk in disks:
             disk.fill(leave)
         span = await self._hold(0.5, 4.0)
         for disk in disks:
             disk.free()
-        ended = self._lab.account(disk_full=True)
+        ended = self._lab.account()
         self._lab.start(*ended) if ended else None
         words = f", which ended {' '.join(ended)}" if ended else ""
         return f"disk of {' '.join(victims)} full but {leave} bytes for {span:.1f} s{words}"

@@ -27,6 +27,7 @@ class Lab(Cluster):
         self.disks = {name: Disk(folder / "disks" / name, DISK_MIB) for name in self.names}
         self.damaged: dict[str, str] = {}  # node → its store whose files were damaged
         self.out: dict[str, str] = {}
+        self.filled: set[str] = set()  # whose disk was full in this life of its node
         self._found_dead: dict[str, int] = {}
         for number in range(1, CLIENTS + 1):  # a name each: the state tells whose write it was
             issue(self.authority, folder / "certs", f"c{number}", "writer")
@@ -63,14 +64,15 @@ class Lab(Cluster):
         self._found_dead = {}
         return found
 
-    def account(self, *, disk_full: bool = False) -> list[str]:
-        """Take note of ended nodes; those that a full disk ended; an ending without a reason is
-        the failure `Unexpected`."""
+    def account(self) -> list[str]:
+        """Take note of ended nodes; those that a full disk ended (it may take them seconds, long
+        after somebody has freed it); an ending without a reason is the failure `Unexpected`."""
         to_start = []
         for name, code in self.ended().items():
             if name in self.damaged and code in (Ending.STORAGE_FAULT, Ending.DIVERGED):
                 self.out[name] = f"{Ending(code).name.lower()}: {self.last_line(name)}"
-            elif disk_full and code == Ending.DISK_UNWRITABLE:
+            elif name in self.filled and code == Ending.DISK_UNWRITABLE:
+                self.filled.discard(name)
                 to_start.append(name)
             else:
                 raise Unexpected(f"{name} ended with {code}: {self.last_line(name)}")

@@ -75,7 +75,8 @@ async def _trouble(
     try:
         await faults.run(run.kind)
         await load.flows()
-        lab.account()
+        for name in lab.account():
+            lab.start(name)
     finally:
         notes[0].extend(faults.told)
         notes[1].extend(faults.rates)

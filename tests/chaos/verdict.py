@@ -40,7 +40,8 @@ def patiently(lab: Lab, name: str) -> Rows | None:
     """The same; None where the node has ended for a reason that its damaged files explain."""
     give_up = time.monotonic() + lab.patience_s
     while True:
-        lab.account()
+        for ended in lab.account():
+            lab.start(ended)
         if name in lab.out:
             return None
         try:
