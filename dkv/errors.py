@@ -53,6 +53,16 @@ class Code(IntEnum):
     STOPPING = 31
     NOT_READY = 32
     TIMEOUT = 33
+    CHANGE_PENDING = 40
+    ALREADY_MEMBER = 41
+    NO_SUCH_MEMBER = 42
+    NOT_A_LEARNER = 43
+    NOT_CAUGHT_UP = 44
+    QUORUM_AT_RISK = 45
+    NOT_INVITED = 46
+    ANOTHER_DISK = 47
+    MEMBERS_FULL = 48
+    HEIR_UNFIT = 49
     LOST = 34  # made by the client: its connection ended after it had sent
 
 
@@ -91,6 +101,20 @@ RULES: dict[Code, Rule] = {
     Code.STOPPING: Rule("other", "This node is stopping; use another."),
     Code.NOT_READY: Rule("later", "This node is still checking its data; use another, or wait."),
     Code.TIMEOUT: Rule("same", "The outcome is unknown; a retry in the same session is safe."),
+    Code.CHANGE_PENDING: Rule("later", "Another change of the members is under way; wait for it."),
+    Code.ALREADY_MEMBER: Rule("never", "It is a member already: `dkvctl member list` shows it."),
+    Code.NO_SUCH_MEMBER: Rule("never", "`dkvctl member list` shows the members' names."),
+    Code.NOT_A_LEARNER: Rule("never", "Only a learner that has joined can be promoted."),
+    Code.NOT_CAUGHT_UP: Rule("later", "Wait until its lag is small: `dkvctl member list`."),
+    Code.QUORUM_AT_RISK: Rule(
+        "never", "Bring the silent members back first, or repeat it with --force."
+    ),
+    Code.NOT_INVITED: Rule("never", "On a member's side, type `dkvctl member add` first."),
+    Code.ANOTHER_DISK: Rule(
+        "never", "Put the member's old data directory back, or `dkvctl member replace` it."
+    ),
+    Code.MEMBERS_FULL: Rule("never", "Remove a member first."),
+    Code.HEIR_UNFIT: Rule("later", "Choose a voter that is up and caught up, or name none."),
     Code.LOST: Rule("same", "The connection ended; the outcome is unknown."),
 }
 
@@ -111,6 +135,8 @@ class Ending(IntEnum):
     DIVERGED = 18
     NEWER_NEEDED = 19
     DOOR_OPEN = 20
+    REMOVED = 21
+    NOT_JOINED = 22
 
 
 class DkvError(Exception):
@@ -187,6 +213,9 @@ _CLASS_BY_CODE: dict[Code, type[Rejected]] = {
     Code.TIMEOUT: Unavailable,
     Code.LOST: Unavailable,
     Code.SESSIONS_FULL: Unavailable,
+    Code.CHANGE_PENDING: Unavailable,
+    Code.NOT_CAUGHT_UP: Unavailable,
+    Code.HEIR_UNFIT: Unavailable,
     Code.INVALID: Invalid,
     Code.TOO_LARGE: Invalid,
     Code.BAD_REQUEST: Invalid,

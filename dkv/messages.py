@@ -62,6 +62,15 @@ class ReadIndex(NamedTuple):
     batch: int
 
 
+class Ask(NamedTuple):
+    """A question to the leader about the cluster itself (`dkv.raft.questions`); answered by Told.
+    Whoever is not the leader relays it, once."""
+
+    batch: int
+    ttl_ms: int
+    question: bytes  # packed Question
+
+
 # == consensus → gateway (and, for what was relayed, leader's consensus → origin's consensus) ====
 class Refused(NamedTuple):
     """The batch was neither appended nor relayed by the consensus that says so."""
@@ -75,6 +84,16 @@ class ReadAt(NamedTuple):
 
     batch: int
     index: int
+
+
+class Told(NamedTuple):
+    """The answer to an Ask: OK and a packed map; or a refusal, and packed words. `applied` says
+    what is known of a change: "no", "yes" or "unknown"."""
+
+    batch: int
+    code: int
+    answer: bytes
+    applied: str = "no"
 
 
 class Led(NamedTuple):
@@ -303,6 +322,12 @@ class DiskReplaced(NamedTuple):
     opened: bool
 
 
+class Removed(NamedTuple):
+    """Your disk was a member's and is none any more: entry `index`, which is committed, says so."""
+
+    index: int
+
+
 class PreVote(NamedTuple):
     """Would you vote for me in `term`? Nobody's term moves (thesis §9.6)."""
 
@@ -320,11 +345,13 @@ class PreVoted(NamedTuple):
 
 
 class RequestVote(NamedTuple):
-    """Sealed: the candidate's own term and vote are on its disk (thesis §3.4)."""
+    """Sealed: the candidate's own term and vote are on its disk (thesis §3.4). `handed`: its
+    leader told it to take over, so hearing that leader is no reason to ignore it (§3.10)."""
 
     term: int
     last_index: int
     last_term: int
+    handed: bool = False
 
 
 class Voted(NamedTuple):
@@ -395,6 +422,12 @@ class Commit(NamedTuple):
     commit: int
 
 
+class TakeOver(NamedTuple):
+    """The leader of `term` to a voter that holds its whole log: campaign now (thesis §3.10)."""
+
+    term: int
+
+
 class Relay(NamedTuple):
     """A Propose from another member's gateway: one hop, its deadline kept. `round` is the leader's
     last one heard when it was sent, by which the leader knows how old it is at least."""
@@ -410,6 +443,15 @@ class RelayRead(NamedTuple):
     batch: int
 
 
+class RelayAsk(NamedTuple):
+    """An Ask from another member's gateway: one hop, like Relay."""
+
+    batch: int
+    ttl_ms: int
+    round: int
+    question: bytes
+
+
 Letter = NamedTuple  # any of the above, where the type does not matter
 
 CATALOGUE: dict[int, type] = {
@@ -418,10 +460,12 @@ CATALOGUE: dict[int, type] = {
     3: ToClient,
     10: Propose,
     11: ReadIndex,
+    12: Ask,
     20: Refused,
     21: ReadAt,
     22: Led,
     23: Heard,
+    24: Told,
     30: Write,
     31: Fetch,
     32: Cut,
@@ -449,6 +493,7 @@ CATALOGUE: dict[int, type] = {
     90: Hello,
     91: Misfit,
     92: DiskReplaced,
+    93: Removed,
     100: PreVote,
     101: PreVoted,
     102: RequestVote,
@@ -459,8 +504,10 @@ CATALOGUE: dict[int, type] = {
     113: Heartbeat,
     114: HeartbeatAcked,
     115: Commit,
+    116: TakeOver,
     120: Relay,
     121: RelayRead,
+    122: RelayAsk,
 }
 
 # What may come from another node; anything else in a peer's frame is dropped and counted.
@@ -475,6 +522,9 @@ FROM_PEERS: frozenset[type] = frozenset(
         Hello,
         Misfit,
         DiskReplaced,
+        Removed,
+        Told,
+        TakeOver,
         PreVote,
         PreVoted,
         RequestVote,
@@ -487,5 +537,6 @@ FROM_PEERS: frozenset[type] = frozenset(
         Commit,
         Relay,
         RelayRead,
+        RelayAsk,
     )
 )
