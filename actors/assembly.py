@@ -43,6 +43,7 @@ class Plan(NamedTuple):
     probe: str = ""
     facts: Callable[[], dict[str, Any]] = dict
     keep_log: bool = False
+    certificate: bytes = b""
 
 
 class Actors(NamedTuple):
@@ -95,7 +96,9 @@ def _assemble(
     start = found.start
     counters = [Counters() for _ in range(4)]
     consensus = Consensus(
-        start, boot, charter, plan.timing, plan.roster, rng, counters[0], keep_log=plan.keep_log
+        *(start, boot, charter, plan.timing, plan.roster, rng, counters[0]),
+        keep_log=plan.keep_log,
+        certificate=plan.certificate,
     )
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
@@ -131,8 +134,8 @@ def _compare(plan: Plan, found: recovery.Found) -> None:
             f"{folder} belongs to a cluster with another --initial-cluster-token "
             f"({theirs.token!r}, not {ours.token!r})",
         )
-    members = set(found.start.configuration.names)
-    if set(ours.names) not in (members, set(theirs.names)):
+    members = set(found.start.reigns[-1].names)
+    if not found.start.reigns[-1].is_formed and set(ours.names) not in (members, set(theirs.names)):
         raise Misconfigured(
             f"--initial-cluster names {', '.join(sorted(ours.names))}, but the cluster in {folder} "
             f"has the members {', '.join(sorted(members))}: name those"

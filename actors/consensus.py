@@ -28,6 +28,7 @@ from dkv.messages import (
     Write,
 )
 from dkv.raft import table
+from dkv.raft.configuration import Configuration
 from dkv.raft.core import Raft, Start
 from dkv.raft.leader import Leader
 from dkv.raft.post import Charter, PostOffice
@@ -47,22 +48,36 @@ class Consensus:
         counters: Counters,
         *,
         keep_log: bool = False,
+        certificate: bytes = b"",
     ) -> None:
         self.counters = counters
-        self._raft = Raft(start, boot, timing, rng, counters, keep_log=keep_log)
+        self._raft = Raft(
+            start,
+            boot,
+            timing,
+            rng,
+            counters,
+            keep_log=keep_log,
+            told=roster.members,
+            certificate=certificate,
+        )
         self._office = PostOffice(self._raft, charter)
-        self._roster = roster
+        self._roster = Roster(())  # as it was last said
+        self._config: Configuration | None = None
+        self._stopping_us = 0  # until then leadership may be handed over
         self._begun = False
 
     @property
     def deadline(self) -> int | None:
-        return table.deadline(self._raft) if self._begun else 0
+        if not self._begun:
+            return 0
+        due = table.deadline(self._raft)
+        return min(due, self._stopping_us) if self._stopping_us else due
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
         raft = self._raft
         raft.now = now
         out: Outbox = [] if self._begun else self._begin()
-        stopping = False
         for letter in batch:
             kind = type(letter)
             if kind is FromPeer:
@@ -70,29 +85,51 @@ class Consensus:
             elif kind is Kept:
                 self._read(FromPeer(raft.name, letter.frame))
             elif kind is Roster:
-                out.extend(self._introduce(letter))
+                self._told_anew(letter)
             elif kind is Describe:
                 out.append((Local.GATEWAY, self._describe(letter)))
             elif kind is Stop:
-                stopping = True
+                table.begin_handover(raft)
+                self._stopping_us = now.us + raft.timing.election_us_min
             else:
                 table.receive(raft, raft.me, letter)
-        out.extend(self._address(table.end_turn(raft)))
-        if stopping:
+        said = self._address(table.end_turn(raft))
+        out.extend(self._introduce())
+        out.extend(said)
+        if self._stopping_us and self._may_stop(now):
+            self._stopping_us = 0
             out.append((Local.NODE, Stopped(self.name.value)))
         return out
+
+    def _may_stop(self, now: Instant) -> bool:
+        return now.us >= self._stopping_us or not table.is_handing_over(self._raft)
 
     # -- start -----------------------------------------------------------------------------------
     def _begin(self) -> Outbox:
         self._begun = True
         table.begin(self._raft)
-        out = self._introduce(self._roster)
-        for peer in self._raft.others:
-            self._raft.post(peer, Hello())
+        out = self._introduce()
+        for name, *_where in self._roster.members:
+            if name != self._raft.name:
+                self._raft.post(self._raft.peer(name), Hello())
         return out
 
-    def _introduce(self, roster: Roster) -> Outbox:
+    def _told_anew(self, letter: Roster) -> None:
+        """Certificates and keys were read again."""
+        raft = self._raft
+        raft.introductions.tell(letter.members)
+        raft.own = next((m for m in letter.members if m[0] == raft.name), raft.own)
+        self._config = None
+
+    def _introduce(self) -> Outbox:
         """Whoever sends must know keys and addresses before the letters that need them."""
+        raft = self._raft
+        if raft.config is self._config:
+            return []
+        self._config = raft.config
+        roster = raft.introductions.roster(raft.config, raft.name)
+        if roster == self._roster:
+            return []
         self._roster = roster
         return [(Local.SHELL, roster), (Local.LOG, roster), (Local.GATEWAY, roster)]
 

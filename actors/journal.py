@@ -14,7 +14,7 @@ import msgpack
 
 from actors.database import PAGE_BYTES, Database, fault_of
 from actors.keeping import Hard
-from dkv.entries import Entry, Kind, Position, chain
+from dkv.entries import CONFIGURING, Entry, Position, chain
 from dkv.errors import Ending, Fault
 from dkv.limits import LOG_CHECKPOINT_PAGES
 
@@ -85,7 +85,7 @@ class SqliteJournal:
     def configurations(self, through: int) -> list[Entry]:
         self._give_added()
         rows = self._db.execute(
-            f"{_ROWS} idx <= ? AND kind IN (?, ?) ORDER BY idx", (through, Kind.FORMED, Kind.OPENED)
+            f"{_ROWS} idx <= ? AND kind IN (?, ?, ?) ORDER BY idx", (through, *CONFIGURING)
         )
         return [Entry(*row) for row in rows.fetchall()]
 

@@ -7,8 +7,11 @@ memory keeps them in the simulator, and loses what was not synced. One contract 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+import msgpack
+
 from dkv.entries import NO_CHECK, Entry, Position
 from dkv.errors import Fault
+from dkv.raft.configuration import Configuration, founders, read_seats
 
 
 class Hard(NamedTuple):
@@ -31,6 +34,31 @@ class Hard(NamedTuple):
     formed: bytes = NO_CHECK
     members: bytes = b""
     opened_index: int = 0
+    changed_index: int = 0
+    removed: bytes = b""
+
+    def configuration(self) -> Configuration:
+        """What the log said of it through `base`; nobody's where that was nothing."""
+        if not self.formed_index:
+            return founders(())
+        seats, removed = (
+            read_seats(msgpack.unpackb(rows, use_list=False)) if rows else ()
+            for rows in (self.members, self.removed)
+        )
+        index = max(self.formed_index, self.opened_index, self.changed_index)
+        return Configuration(
+            seats, self.formed_index, self.formed, self.opened_index, index, removed
+        )
+
+    def configured(self, config: Configuration) -> "Hard":
+        return self._replace(
+            formed_index=config.formed_index,
+            formed=config.formed,
+            members=msgpack.packb(config.seats),
+            opened_index=config.opened_index,
+            changed_index=config.index,
+            removed=msgpack.packb(config.removed),
+        )
 
 
 class Journal(Protocol):
@@ -50,7 +78,7 @@ class Journal(Protocol):
         """Entries as found, in order; the caller verifies their checks."""
 
     def configurations(self, through: int) -> list[Entry]:
-        """The FORMED and OPENED entries up to `through`, in order."""
+        """The entries up to `through` that configure (`CONFIGURING`), in order."""
 
     def replace(self, cut_from: int, entries: Iterable[Entry]) -> None:
         """Drop rows from `cut_from` on (0: none), then add."""

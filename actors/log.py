@@ -247,17 +247,7 @@ class Log:
         hard = self._hard
         for found in self._journal.configurations(through):
             past = self._sound_row(found.index)
-            known = configuration.Configuration(
-                (), hard.formed_index, hard.formed, hard.opened_index
-            )
-            now = configuration.after(past, known)
-            members = past.payload if now.formed_index != hard.formed_index else hard.members
-            hard = hard._replace(
-                formed_index=now.formed_index,
-                formed=now.formed,
-                opened_index=now.opened_index,
-                members=members,
-            )
+            hard = hard.configured(configuration.after(past, hard.configuration()))
         if not hard.formed_index:  # a head is cut behind what every member has
             raise _damaged(through, "and with it the first configuration")
         self._hard = hard._replace(base=position_of(entry), base_tick=entry.tick)

@@ -13,16 +13,14 @@ campaign or acknowledge, for it may have lost what it promised.
 
 from typing import NamedTuple
 
-import msgpack
-
 from actors.keeping import Hard, Journal, Testimony, Witness
-from dkv.entries import NO_CHECK, Entry, Position, is_sound, position_of, read_genesis
+from dkv.entries import CONFIGURING, NO_CHECK, Entry, Position, is_sound, position_of, read_genesis
 from dkv.errors import Ending, Fault
 from dkv.ids import Founding
 from dkv.kv.store import Meta
 from dkv.limits import ClusterLimits
 from dkv.raft import configuration
-from dkv.raft.configuration import Configuration, founders
+from dkv.raft.configuration import founders
 from dkv.raft.core import Start
 
 NOTHING = Testimony(0, 0, NO_CHECK, 0, 0)
@@ -104,7 +102,7 @@ class _LogReader:
         self.tick = hard.base_tick
         self.entries: list[Entry] = []  # from the witness's on
         self.runs: list[tuple[int, int]] = []
-        self.config = _base_configuration(hard)
+        self.reigns = [hard.configuration()]
         self.at_applied = hard.base if applied == hard.base.index else None
         self._applied = applied
         self._witnessed = hard.base.index >= testimony.index
@@ -121,7 +119,8 @@ class _LogReader:
             self._witnessed = True
         if entry.index >= self.testimony.index:
             self.entries.append(entry)
-        self.config = configuration.after(entry, self.config)
+        if entry.kind in CONFIGURING:
+            self.reigns.append(configuration.after(entry, self.reigns[-1]))
         self.last = position_of(entry)
         self.tick = entry.tick
         if entry.index == self._applied:
@@ -136,7 +135,8 @@ class _LogReader:
 
     def start(self, meta: Meta, founding: Founding) -> Start:
         hard = self.hard
-        config = self.config
+        if not self.reigns[0].is_formed:
+            self.reigns[0] = founders(founding.names)
         return Start(
             name=hard.name,
             disk=hard.disk,
@@ -146,7 +146,7 @@ class _LogReader:
             base=hard.base,
             runs=tuple(self.runs),
             entries=tuple(self.entries),
-            configuration=config if config.is_formed else founders(founding.names),
+            reigns=tuple(self.reigns),
             commit=max(self.testimony.index, meta.applied),
             applied=meta.applied,
             tick=self.tick,
@@ -173,13 +173,6 @@ def _check_state(hard: Hard, meta: Meta, held: Position | None) -> None:
             f"state.db has applied entry {meta.applied} of term {meta.term}, and the log does "
             "not hold it: the two files are not of one moment"
         )
-
-
-def _base_configuration(hard: Hard) -> Configuration:
-    if not hard.formed_index:
-        return founders(())
-    members = msgpack.unpackb(hard.members, use_list=False)
-    return Configuration(members, hard.formed_index, hard.formed, hard.opened_index)
 
 
 def _fault(words: str) -> Fault:

@@ -113,7 +113,7 @@ def _read(folder: Path, journal: SqliteJournal, report: dict[str, Any]) -> None:
         "secured": bool(found.founding.authority),
         "members": ", ".join(
             f"{name} (disk {disk:016x})" if disk else name
-            for name, disk in found.start.configuration.members
+            for name, disk in found.start.reigns[-1].members
         ),
     }
     if meta.diverged:

@@ -28,6 +28,10 @@ class Kind(IntEnum):
     COMMANDS = 4  # a batch of clients' commands
     TICK = 5  # cluster time has passed: expire what is due
     AGREED = 6  # the state's sum that a majority gave at an index
+    MEMBERS = 7  # the whole configuration anew, a member more, fewer or other
+
+
+CONFIGURING = (Kind.FORMED, Kind.OPENED, Kind.MEMBERS)  # what the configuration follows from
 
 
 class Entry(NamedTuple):

@@ -23,6 +23,7 @@ INT_MAX = 2**63 - 1  # SQLite's integers are signed
 TERM_MAX = 2**40  # one election a millisecond for 34 years: a letter beyond it is a lie
 NAME_BYTES_MAX = 63  # node names and certificate names, as a DNS label
 MEMBERS_MAX = 9
+PROMOTE_GAP_ENTRIES = 64  # a learner so close to the log's end may vote
 SUB_MAX = 4096  # mutations that can share one revision
 SEQUENCE_WINDOW = 1024  # unanswered writes a session may have
 CHECK_BYTES = 8

@@ -98,7 +98,7 @@ class State:
             self.sessions.expire(entry.tick)
         elif entry.kind == Kind.AGREED:
             self._compare(*read_agreed(entry.payload))
-        elif entry.kind > Kind.AGREED:
+        elif entry.kind > Kind.MEMBERS:
             raise Fault(
                 Ending.NEWER_NEEDED,
                 f"entry {entry.index} is of kind {entry.kind}, which this version does not know: "

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from dkv.address import Local, Peer
 from dkv.errors import Code
-from dkv.messages import PreVote, PreVoted, Propose, ReadIndex, Refused, RequestVote, Voted
+from dkv.messages import Ask, PreVote, PreVoted, Propose, ReadIndex, Refused, RequestVote, Voted
+from dkv.raft import members
 from dkv.raft.follower import draw_timeout, is_as_new, may_choose
 from dkv.raft.quorum import Outcome, tally
 
@@ -37,7 +38,7 @@ class Election:
             elif peer.name not in self.granted:
                 self.refused.add(peer.name)
         config = raft.config
-        size = len(config.members)
+        size = len(config.voters)
         return tally(len(self.granted), len(self.refused), size, config.votes_needed)
 
 
@@ -48,7 +49,12 @@ class PreCandidate(Election):
 
 
 class Candidate(Election):
-    """Asks with its own vote on disk; that vote too comes back as a sealed letter."""
+    """Asks with its own vote on disk; that vote too comes back as a sealed letter. `handed`: the
+    leader said so."""
+
+    def __init__(self, raft: "Raft", *, handed: bool = False) -> None:
+        super().__init__(raft)
+        self.handed = handed
 
 
 def ask_for_pre_votes(raft: "Raft", role: PreCandidate) -> None:
@@ -58,13 +64,13 @@ def ask_for_pre_votes(raft: "Raft", role: PreCandidate) -> None:
         raft.post(peer, PreVote(raft.term + 1, last.index, last.term))
 
 
-def ask_for_votes(raft: "Raft", _role: Candidate) -> None:
+def ask_for_votes(raft: "Raft", role: Candidate) -> None:
     """A new term, with this node's vote: sealed, so that nobody hears of it before the disk."""
     raft.counters.add("elections")
     raft.adopt_term(raft.term + 1)
     raft.vote = raft.disk
     last = raft.tail.last
-    request = RequestVote(raft.term, last.index, last.term)
+    request = RequestVote(raft.term, last.index, last.term, role.handed)
     sealed = [(peer, request) for peer in raft.others]
     raft.write(sealed=[*sealed, (raft.me, Voted(raft.term, True))])
 
@@ -88,6 +94,10 @@ def count_pre_vote(raft: "Raft", role: PreCandidate, peer: Peer, letter: PreVote
     if letter.asked != raft.term + 1:
         return Outcome.PENDING
     return role.count(raft, peer, letter.granted)
+
+
+def refuse_ask(raft: "Raft", _role: object, _peer: Peer, letter: Ask) -> None:
+    members.refuse_ask(raft, (None, letter.batch), Code.NO_LEADER)
 
 
 def refuse_proposal(raft: "Raft", _role: object, _peer: Peer, letter: Propose | ReadIndex) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkv.address import Destination, Instant, Local, Outbox, Peer
 from dkv.counters import Counters
-from dkv.entries import Entry, Position, entry_bytes
+from dkv.entries import CONFIGURING, Entry, Position, entry_bytes
 from dkv.errors import Ending, Fault
 from dkv.limits import (
     CUT_ENTRIES_MIN,
@@ -27,9 +27,9 @@ from dkv.limits import (
     TAIL_BYTES_MAX,
     Timing,
 )
-from dkv.messages import Apply, Condemn, Cut, Fetch, Fetched, Led, Write
-from dkv.raft import configuration
-from dkv.raft.configuration import Configuration
+from dkv.messages import Apply, Condemn, Cut, Fetch, Fetched, Led, Member, Write
+from dkv.raft.configuration import Configuration, Reigns
+from dkv.raft.introductions import Introductions
 from dkv.raft.tail import Tail
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Start(NamedTuple):
     base: Position
     runs: tuple[tuple[int, int], ...]  # (first index, term) of the whole log
     entries: tuple[Entry, ...]  # the last ones: everything that may be uncommitted
-    configuration: Configuration
+    reigns: tuple[Configuration, ...]  # the last is in force; see `configuration`
     commit: int  # known to be committed: what the witness or the state machine holds
     applied: int
     tick: int  # cluster time of the last entry
@@ -63,6 +63,8 @@ class Raft:
         counters: Counters,
         *,
         keep_log: bool = False,
+        told: Iterable[Member] = (),
+        certificate: bytes = b"",
     ) -> None:
         self.name, self.disk, self.boot = start.name, start.disk, boot
         self.joining = start.joining
@@ -70,7 +72,7 @@ class Raft:
         self.now = Instant(0, 0)
         self.term, self.vote = start.term, start.vote
         self.tail = Tail(start.base, start.runs, start.entries)
-        self.config = start.configuration
+        self._begin_membership(start, tuple(told), certificate)
         self.commit = start.commit
         self.saved = self.tail.last.index
         self.handed = start.applied
@@ -95,6 +97,16 @@ class Raft:
         self._led = Led(0, "", False, ())
         self.role: Role
 
+    def _begin_membership(self, start: Start, told: tuple[Member, ...], certificate: bytes) -> None:
+        self.reigns = Reigns(start.reigns)
+        self.reigns.settle(start.commit)
+        self.config = self.reigns.now
+        self.introductions = Introductions(told, self.config)
+        self.own = next((m for m in told if m[0] == start.name), None)  # as this node was told
+        self.certificate = certificate
+        self.announced_us = 0
+        self.leaving_us = 0  # when this node ends, for it was removed
+
     # -- letters out -----------------------------------------------------------------------------
     def post(self, to: Destination, letter: Any) -> None:
         self.out.append((to, letter))
@@ -107,7 +119,8 @@ class Raft:
 
     @property
     def others(self) -> tuple[Peer, ...]:
-        return tuple(self.peer(name) for name in self.config.names if name != self.name)
+        """The voters beside this node: whose votes are asked for."""
+        return tuple(self.peer(name) for name in self.config.voters if name != self.name)
 
     def write(
         self,
@@ -139,7 +152,7 @@ class Raft:
         if index <= self.commit:
             self.diverged(f"the leader replaces entry {index}, which is committed here")
         self.tail.truncate(index)
-        self.config = configuration.before(index, self.config)
+        self._configure(self.reigns.truncate(index))
         self.saved = min(self.saved, index - 1)
         self._unsaved = deque((n, min(last, index - 1), us) for n, last, us in self._unsaved)
         self.counters.add("truncations")
@@ -148,7 +161,13 @@ class Raft:
         """Add an entry to the log in memory; a configuration holds from here on."""
         self.tail.append(entry)
         self.tick = max(self.tick, entry.tick)
-        self.config = configuration.after(entry, self.config)
+        if entry.kind in CONFIGURING:
+            self._configure(self.reigns.take(entry))
+
+    def _configure(self, now: Configuration) -> None:
+        before, self.config = self.config, now
+        if now is not before:
+            self.introductions.follow(before, now)
 
     # -- letters in ------------------------------------------------------------------------------
     def write_saved(self, number: int) -> None:
@@ -169,7 +188,10 @@ class Raft:
 
     def commit_to(self, index: int) -> None:
         """The commit index never falls; the caller has verified the log up to `index`."""
-        self.commit = max(self.commit, min(index, self.tail.last.index))
+        index = min(index, self.tail.last.index)
+        if index > self.commit:
+            self.commit = index
+            self.reigns.settle(index)
 
     def adopt_term(self, term: int) -> None:
         assert term > self.term, (term, self.term)

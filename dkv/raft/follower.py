@@ -12,6 +12,7 @@ from dkv.errors import Code
 from dkv.messages import (
     Append,
     Appended,
+    Ask,
     Commit,
     Heard,
     Heartbeat,
@@ -24,10 +25,12 @@ from dkv.messages import (
     ReadIndex,
     Refused,
     Relay,
+    RelayAsk,
     RelayRead,
     RequestVote,
     Voted,
 )
+from dkv.raft import members
 
 if TYPE_CHECKING:
     from dkv.raft.core import Raft
@@ -177,6 +180,13 @@ def is_as_new(raft: "Raft", last_index: int, last_term: int) -> bool:
     return (last_term, last_index) >= (raft.tail.last.term, raft.tail.last.index)
 
 
+def may_campaign(raft: "Raft") -> bool:
+    """Voters do; a learner, a newcomer and who was removed only vote when asked."""
+    if not may_choose(raft) or raft.leaving_us:
+        return False
+    return not raft.config.is_formed or raft.config.counts(raft.name, raft.disk)
+
+
 def may_choose(raft: "Raft") -> bool:
     """A disk made to join votes only once it has a configuration: before, it knows nobody."""
     return raft.config.is_formed or not raft.joining
@@ -223,6 +233,18 @@ def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> 
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return
     raft.post(raft.peer(role.leader), RelayRead(letter.batch))
+
+
+def relay_ask(raft: "Raft", role: Follower, _peer: Peer, letter: Ask) -> None:
+    if not role.leader:
+        members.refuse_ask(raft, (None, letter.batch), Code.NO_LEADER)
+        return
+    relay = RelayAsk(letter.batch, letter.ttl_ms, role.round, letter.question)
+    raft.post(raft.peer(role.leader), relay)
+
+
+def refuse_relayed_ask(raft: "Raft", _role: object, peer: Peer, letter: RelayAsk) -> None:
+    members.refuse_ask(raft, (peer, letter.batch), Code.NOT_LEADER)
 
 
 def refuse_relayed(raft: "Raft", _role: object, peer: Peer, letter: Relay | RelayRead) -> None:

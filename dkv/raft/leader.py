@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from dkv.address import Local, Peer
 from dkv.entries import Batch, Entry, Kind, entry_bytes, follow, pack_agreed, pack_batch
 from dkv.errors import Code
+from dkv.ids import UNKNOWN
 from dkv.limits import APPEND_BYTES_MAX, MS, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from dkv.messages import (
     Append,
     Appended,
+    Ask,
     Commit,
     Fetch,
     Fetched,
@@ -32,9 +34,11 @@ from dkv.messages import (
     ReadIndex,
     Refused,
     Relay,
+    RelayAsk,
     RelayRead,
 )
-from dkv.raft.configuration import pack_members
+from dkv.raft import members
+from dkv.raft.configuration import Seat, pack_members
 from dkv.raft.notes import Notes
 from dkv.raft.progress import Progress
 from dkv.raft.quorum import majority, reached
@@ -52,7 +56,15 @@ class Leader:
         now = raft.now.us
         first = raft.tail.last.index + 1
         self.first = first  # its first entry: nothing commits by counting before it (§5.4.2)
-        self.progress = {name: Progress(name, first, now) for name in raft.config.names}
+        self.progress: dict[str, Progress] = {}  # of every member that has a disk
+        self.voters: list[Progress] = []
+        self.learners: list[Progress] = []
+        self.heir = ""  # who is to lead next; no proposals meanwhile
+        self.heir_told = False
+        self.handover_until_us = 0
+        self.heir_askers: list[Asker] = []
+        self.change_askers: list[Asker] = []
+        self.seat(raft)
         self.reads = Reads()
         self.notes = Notes()
         self.round = 0
@@ -70,7 +82,7 @@ class Leader:
         if raft.config.is_formed:
             self.append(raft, Kind.NOOP, b"")
         else:
-            self.append(raft, Kind.FORMED, pack_members(votes.items()))
+            self.append(raft, Kind.FORMED, pack_members(_seats(raft, votes)))
 
     @property
     def leader(self) -> str:
@@ -83,7 +95,23 @@ class Leader:
     @property
     def furthest(self) -> int:
         """What the member that is furthest has acknowledged: a majority may wait for this node."""
-        return max(p.match for p in self.progress.values())
+        return max(p.match for p in self.voters)
+
+    def seat(self, raft: "Raft") -> None:
+        """Progress of exactly the members there are; another disk under a name begins anew."""
+        config, known = raft.config, self.progress
+        self.progress = {}
+        for name, disk in config.members:
+            if config.is_formed and not disk:
+                continue  # invited: nobody has come
+            old = known.get(name)
+            fresh = old is None or old.disk not in (UNKNOWN, disk)
+            if fresh:
+                old = Progress(name, raft.tail.last.index + 1, raft.now.us)
+            assert old is not None
+            self.progress[name] = old
+        self.voters = [self.progress[name] for name in config.voters]
+        self.learners = [p for n, p in self.progress.items() if n not in config.voters]
 
     # -- the log ---------------------------------------------------------------------------------
     def tick(self, raft: "Raft") -> int:
@@ -98,7 +126,10 @@ class Leader:
         last = raft.tail.last
         row = (last.index + 1, raft.term, kind, self.tick(raft), raft.now.wall_ms, payload)
         entry = follow(last.check, row)
+        before = raft.config
         raft.append(entry)
+        if raft.config is not before:
+            self.seat(raft)
         self.unwritten.append(entry)
         self.uncommitted.append((entry.index, entry_bytes(entry), origin))
         self.uncommitted_bytes += entry_bytes(entry)
@@ -107,6 +138,8 @@ class Leader:
         """Why a proposal cannot be taken now; deletes are taken while the disk is merely low."""
         if not 0 < raft.config.opened_index <= raft.commit:
             return Code.FORMING
+        if self.heir:
+            return Code.NOT_LEADER
         if self.uncommitted_bytes > UNCOMMITTED_BYTES_MAX:
             return Code.BUSY
         if raft.unapplied_bytes > UNAPPLIED_BYTES_MAX:
@@ -117,9 +150,9 @@ class Leader:
     def space(self, raft: "Raft") -> int:
         """The level at which the cluster's disks are: the leader's own, or what a majority has
         left (one full disk of three must not stop the others)."""
-        levels = sorted(p.space for p in self.progress.values() if p.name != raft.name)
-        best_majority = majority(len(self.progress)) - 2  # beside the leader itself
-        others = levels[best_majority] if best_majority >= 0 else 0
+        levels = sorted(p.space for p in self.voters if p.name != raft.name)
+        best_majority = majority(len(self.voters)) - 2  # beside the leader itself
+        others = levels[best_majority] if 0 <= best_majority < len(levels) else 0
         return max(raft.space, others)
 
     def next_round(self, raft: "Raft") -> int:
@@ -141,6 +174,16 @@ class Leader:
         return raft.commit >= self.first
 
 
+def _seats(raft: "Raft", votes: dict[str, int]) -> list[Seat]:
+    """The first configuration: the disks that voted, where this node was told that they are."""
+    found = []
+    for name, disk in votes.items():
+        _name, peer, key, client = raft.introductions.of(name)
+        since = raft.now.wall_ms
+        found.append(Seat(name, disk, peer=peer, client=client, key=key, since=since))
+    return found
+
+
 # -- gateways ------------------------------------------------------------------------------------
 def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> None:
     """A batch of commands becomes one entry, whose origin will answer for it."""
@@ -153,6 +196,10 @@ def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> 
         return
     batch = Batch(peer.name, peer.boot, letter.batch, letter.commands)
     lead.append(raft, Kind.COMMANDS, pack_batch(batch), peer.name)
+
+
+def take_ask(raft: "Raft", lead: Leader, peer: Peer, letter: Ask | RelayAsk) -> None:
+    members.ask(raft, lead, (None if peer == raft.me else peer, letter.batch), letter)
 
 
 def read(raft: "Raft", lead: Leader, peer: Peer, letter: ReadIndex | RelayRead) -> None:
@@ -182,16 +229,17 @@ def take_appended(raft: "Raft", lead: Leader, peer: Peer, letter: Appended) -> N
 
 def _progress_of(raft: "Raft", lead: Leader, peer: Peer) -> Progress | None:
     """The member's progress, if this disk counts."""
-    if not raft.config.counts(peer.name, peer.disk):
+    if not raft.config.holds(peer.name, peer.disk):
         return None
     return lead.progress.get(peer.name)
 
 
 def _count(raft: "Raft", lead: Leader) -> None:
     """Commit what a majority holds, if it is of this term (thesis §3.6.2, Figure 8)."""
-    index = reached([p.match for p in lead.progress.values()])
+    index = reached([p.match for p in lead.voters])
     if index < lead.first or index <= raft.commit:
         return
+    config = raft.reigns.settled
     raft.commit_to(index)
     passed = 0
     while passed < len(lead.uncommitted) and lead.uncommitted[passed][0] <= index:
@@ -201,6 +249,8 @@ def _count(raft: "Raft", lead: Leader) -> None:
             lead.awaiting.add(origin)
         passed += 1
     del lead.uncommitted[:passed]
+    if raft.reigns.settled is not config:
+        members.settled(raft, lead)
 
 
 def take_mismatch(raft: "Raft", lead: Leader, peer: Peer, letter: Mismatched) -> None:
@@ -225,14 +275,17 @@ def take_heartbeat_ack(raft: "Raft", lead: Leader, peer: Peer, letter: Heartbeat
     if progress is None:
         return
     progress.heard_us = raft.now.us
+    if progress.match >= raft.commit:
+        progress.level_us = raft.now.us
     progress.space = letter.space
     progress.round = max(progress.round, min(letter.round, lead.round))
     _confirm_reads(raft, lead)
 
 
 def _confirm_reads(raft: "Raft", lead: Leader) -> None:
-    lead.progress[raft.name].round = lead.round
-    confirmed = reached([p.round for p in lead.progress.values()])
+    if raft.name in lead.progress:
+        lead.progress[raft.name].round = lead.round
+    confirmed = reached([p.round for p in lead.voters])
     for (peer, batch), index in lead.reads.confirm(confirmed):
         raft.post(peer or Local.GATEWAY, ReadAt(batch, index))
 
@@ -241,10 +294,10 @@ def take_note(raft: "Raft", lead: Leader, peer: Peer, letter: Noted) -> None:
     """Replicas' sums at an index: what a majority gave becomes an entry that all compare with."""
     if raft.config.counts(peer.name, peer.disk):
         lead.notes.take(letter.index, peer.name, letter.written)
-        agreed = lead.notes.agreed(letter.index, len(raft.config.members))
+        agreed = lead.notes.agreed(letter.index, len(lead.voters))
         if agreed is not None:
             lead.append(raft, Kind.AGREED, pack_agreed(letter.index, agreed))
-        elif lead.notes.is_split(letter.index, len(raft.config.members)):
+        elif lead.notes.is_split(letter.index, len(lead.voters)):
             raft.counters.add("state_hash_without_majority")
 
 
@@ -359,7 +412,9 @@ def write_unwritten(raft: "Raft", lead: Leader) -> None:
         entries, lead.unwritten = lead.unwritten, []
         last = raft.tail.last
         sealed = ((raft.me, Appended(raft.term, last.index, last.check)),)
-        raft.write(entries=entries, sealed=sealed, quiet=len(lead.progress) > 1)
+        raft.write(
+            entries=entries, sealed=sealed, quiet=any(p.name != raft.name for p in lead.voters)
+        )
 
 
 def beat(raft: "Raft", lead: Leader) -> None:
@@ -425,15 +480,17 @@ def tell_commit(raft: "Raft", lead: Leader) -> None:
         if isinstance(x, Append) and x.commit == raft.commit and isinstance(to, Peer)
     }
     for name in sorted(lead.awaiting - told):
-        raft.post(raft.peer(name), Commit(raft.term, raft.commit))
+        if name in lead.progress:
+            raft.post(raft.peer(name), Commit(raft.term, raft.commit))
     lead.awaiting.clear()
     if told:
         _told(raft, lead)
     elif not lead.commit_tick_us:
         lead.commit_tick_us = raft.now.us + raft.timing.commit_tick_us
     elif raft.now.us >= lead.commit_tick_us:
-        for peer in raft.others:
-            raft.post(peer, Commit(raft.term, raft.commit))
+        for name in lead.progress:
+            if name != raft.name:
+                raft.post(raft.peer(name), Commit(raft.term, raft.commit))
         _told(raft, lead)
 
 
@@ -446,8 +503,9 @@ def has_lost_its_majority(raft: "Raft", lead: Leader) -> bool:
     """CheckQuorum (thesis §6.2): nobody must wait for a leader that nobody follows."""
     if raft.now.us <= lead.followed_until_us:
         return False
-    lead.progress[raft.name].heard_us = raft.now.us
-    heard = reached([p.heard_us for p in lead.progress.values()])
+    if raft.name in lead.progress:
+        lead.progress[raft.name].heard_us = raft.now.us
+    heard = reached([p.heard_us for p in lead.voters])
     lead.followed_until_us = heard + raft.timing.step_down_us
     return raft.now.us > lead.followed_until_us
 

@@ -27,16 +27,22 @@ from dkv.messages import (
     Hello,
     Misfit,
     PreVote,
+    Removed,
     RequestVote,
     Say,
+    TakeOver,
 )
 from dkv.raft.configuration import Configuration
 from dkv.raft.core import Raft
+from dkv.raft.members import removed_words
 from dkv.raft.quorum import majority
 
 _ANSWER_EVERY_US = 1 * SECOND
-_OF_LEADERS = (Append, Heartbeat, Commit, RequestVote, PreVote)
-REJOIN = "dkv cannot replace a member's disk yet; until it can, this node stays out"
+_OF_LEADERS = (Append, Heartbeat, Commit, TakeOver, RequestVote, PreVote)
+REJOIN = (
+    "If it is lost: `dkvctl member replace NAME NAME` on a member's side, then start this node "
+    "with an empty directory and --initial-cluster-state existing"
+)
 
 
 class Charter(NamedTuple):
@@ -85,7 +91,10 @@ class PostOffice:
         if (envelope.cluster, envelope.genesis) != (self.charter.cluster, self.charter.genesis):
             self._compare(sender, letters)
             return self._drop("peer_of_another_cluster")
-        if envelope.name not in raft.config.names:
+        if self._was_removed(envelope):
+            self._answer(sender, Removed(raft.reigns.settled.index))
+            return self._drop("peer_was_removed")
+        if envelope.name not in raft.config.names and not self._may_be_newer(envelope):
             return self._drop("peer_is_no_member")
         if envelope.to_disk not in (0, raft.disk):
             self._answer(sender, Hello())
@@ -101,6 +110,15 @@ class PostOffice:
         self._heard[envelope.name] = (envelope, raft.config)
         return [x for x in letters if self._may_read(envelope, x)]
 
+    def _was_removed(self, envelope: Envelope) -> bool:
+        """By a configuration that is committed: one that is not may yet be undone."""
+        return self.raft.reigns.settled.has_removed(envelope.disk)
+
+    def _may_be_newer(self, envelope: Envelope) -> bool:
+        """A member that this node has not heard of; a disk made to join knows nobody."""
+        config = self.raft.config
+        return envelope.formed == config.formed if config.is_formed else self.raft.joining
+
     def _is_member(self, envelope: Envelope) -> bool:
         config = self.raft.config
         if not config.is_formed or config.disk_of(envelope.name) == envelope.disk:
@@ -112,6 +130,8 @@ class PostOffice:
         if isinstance(letter, DiskReplaced):
             self._disowned(envelope.name, letter)
             return False
+        if isinstance(letter, Removed):
+            raise Fault(Ending.REMOVED, removed_words(self.raft.name, letter.index))
         if isinstance(letter, Hello | Misfit):
             return False
         config = self.raft.config
@@ -136,7 +156,7 @@ class PostOffice:
 
     def _say_replaced(self, sender: Peer) -> None:
         raft = self.raft
-        size = len(raft.config.members)
+        size = len(raft.config.voters)
         words = f"{sender.name} has come with another disk than the cluster's member {sender.name}"
         if size - len(self._replaced) < majority(size):
             words += (
@@ -152,7 +172,7 @@ class PostOffice:
         with a configuration of its own, when a majority of the names says so."""
         raft = self.raft
         self._disowned_by.add(by)
-        size = len(raft.config.members)
+        size = len(raft.config.voters)
         if raft.config.is_formed and len(self._disowned_by) < majority(size):
             return
         if raft.config.is_formed:

@@ -24,6 +24,7 @@ class Progress:
         self.asked_us = now_us  # when something was last sent or asked about
         self.round = 0  # the latest heartbeat round it acknowledged
         self.space = 0
+        self.level_us = now_us  # when it last held everything that was committed
         self._in_flight: deque[tuple[int, int]] = deque()  # (last index, bytes)
         self._in_flight_bytes = 0
 

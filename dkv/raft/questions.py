@@ -17,7 +17,7 @@ class Question(NamedTuple):
     op: str
     fields: dict[str, Any]
     name: str
-    key: str = ""
+    key: bytes = b""
     certificate: bytes = b""
 
 

@@ -15,6 +15,7 @@ from dkv.limits import TERM_MAX
 from dkv.messages import (
     Append,
     Appended,
+    Ask,
     Commit,
     Consumed,
     Due,
@@ -31,14 +32,17 @@ from dkv.messages import (
     ReadIndex,
     Refused,
     Relay,
+    RelayAsk,
     RelayRead,
     RequestVote,
     Saved,
     Space,
+    TakeOver,
+    Told,
     Trimmed,
     Voted,
 )
-from dkv.raft import candidate, follower, leader
+from dkv.raft import candidate, follower, handover, leader, members
 from dkv.raft.candidate import Candidate, Election, PreCandidate
 from dkv.raft.core import Raft
 from dkv.raft.follower import Follower
@@ -63,13 +67,14 @@ def become_follower(raft: Raft, term: int) -> None:
         raft.counters.add("step_downs")
         for asker in raft.role.reads.abandon():
             leader.refuse(raft, asker, Code.NOT_LEADER)
+        members.abandon(raft, raft.role, handed=raft.role.heir_told and term > raft.term)
     if term > raft.term:
         raft.adopt_term(term)
     raft.role = Follower(raft)
 
 
 def pre_campaign(raft: Raft) -> None:
-    if not follower.may_choose(raft):
+    if not follower.may_campaign(raft):
         raft.role = Follower(raft)
         return
     if isinstance(raft.role, Follower):
@@ -81,8 +86,8 @@ def pre_campaign(raft: Raft) -> None:
         campaign(raft)
 
 
-def campaign(raft: Raft) -> None:
-    raft.role = Candidate(raft)
+def campaign(raft: Raft, *, handed: bool = False) -> None:
+    raft.role = Candidate(raft, handed=handed)
     candidate.ask_for_votes(raft, raft.role)
 
 
@@ -113,6 +118,13 @@ def take_pre_vote(raft: Raft, role: PreCandidate, peer: Peer, letter: PreVoted) 
 def take_vote(raft: Raft, role: Candidate, peer: Peer, letter: Voted) -> None:
     if role.count(raft, peer, letter.granted) is Outcome.WON:
         lead(raft, role.granted)
+
+
+def take_over(raft: Raft, role: Follower, peer: Peer, _letter: TakeOver) -> None:
+    """The leader of this term gives up its place to this node."""
+    if role.leader in ("", peer.name) and handover.may_take_over(raft, peer):
+        raft.counters.add("takeovers")
+        campaign(raft, handed=True)
 
 
 # == handlers that every role shares =============================================================
@@ -147,9 +159,10 @@ def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
     raft.due = letter.tick
 
 
-def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt) -> None:
-    """The way back of what this node relayed."""
-    raft.post(Local.GATEWAY, letter)
+def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt | Told) -> None:
+    """The way back of what this node relayed (batch 0: what consensus itself had asked)."""
+    if letter.batch:
+        raft.post(Local.GATEWAY, letter)
 
 
 _EVERY_ROLE: dict[type, Handler] = {
@@ -162,6 +175,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Due: take_due,
     Refused: pass_to_gateway,
     ReadAt: pass_to_gateway,
+    Told: pass_to_gateway,
 }
 
 _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
@@ -186,12 +200,25 @@ _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     Appended: (ignored, ignored, ignored, leader.take_appended),
     Mismatched: (ignored, ignored, ignored, leader.take_mismatch),
     HeartbeatAcked: (ignored, ignored, ignored, leader.take_heartbeat_ack),
+    TakeOver: (take_over, ignored, ignored, ignored),
     Noted: (follower.pass_note, ignored, ignored, leader.take_note),
     Propose: (
         follower.relay_proposal,
         candidate.refuse_proposal,
         candidate.refuse_proposal,
         leader.propose,
+    ),
+    Ask: (
+        follower.relay_ask,
+        candidate.refuse_ask,
+        candidate.refuse_ask,
+        leader.take_ask,
+    ),
+    RelayAsk: (
+        follower.refuse_relayed_ask,
+        follower.refuse_relayed_ask,
+        follower.refuse_relayed_ask,
+        leader.take_ask,
     ),
     ReadIndex: (
         follower.relay_read,
@@ -233,6 +260,7 @@ TERMED: frozenset[type] = frozenset(
         Heartbeat,
         HeartbeatAcked,
         Commit,
+        TakeOver,
     )
 )
 
@@ -258,7 +286,7 @@ def _pass_term(raft: Raft, peer: Peer, letter: Any) -> bool:
         _answer_the_past(raft, peer, letter)
         return False
     if letter.term > raft.term:
-        if isinstance(letter, RequestVote) and _hears_a_leader(raft):
+        if isinstance(letter, RequestVote) and not letter.handed and _hears_a_leader(raft):
             raft.counters.add("votes_ignored_under_a_leader")
             return False
         become_follower(raft, letter.term)
@@ -297,16 +325,46 @@ def end_turn(raft: Raft) -> Outbox:
     """Everything has been received: what time has brought, and what follows from both."""
     _pass_time(raft)
     role = raft.role
+    members.announce(raft, _news(raft)[0], role if isinstance(role, Leader) else None)
     if isinstance(role, Leader):
         leader.open_when_all_have_formed(raft, role)
+        members.promote_who_is_close(raft, role)
         leader.expire_what_is_due(raft, role)
         leader.replicate(raft, role)
         leader.start_round_for_reads(raft, role)
         leader.tell_commit(raft, role)
+        _hand_over(raft, role)
+    members.end_if_removed(raft)
     raft.keep_hard_state()
     raft.close_turn(*_news(raft))
     out, raft.out = raft.out, []
     return out
+
+
+def _hand_over(raft: Raft, lead: Leader) -> None:
+    """Who is to give up leading, and does; a leader that is no voter any more, once that is
+    committed."""
+    settled = raft.reigns.settled
+    if settled.is_formed and not settled.counts(raft.name, raft.disk):
+        handover.abdicate(raft, lead)
+        become_follower(raft, raft.term)
+    elif lead.heir:
+        handover.go_on(raft, lead)
+        if not lead.heir:
+            members.give_up_handover(raft, lead)
+
+
+def begin_handover(raft: Raft) -> None:
+    """Before an orderly stop: the best voter shall lead, if there is one."""
+    role = raft.role
+    if isinstance(role, Leader) and not role.heir:
+        fit = handover.fitting(raft, role)
+        if fit:
+            handover.begin(raft, role, fit[0])
+
+
+def is_handing_over(raft: Raft) -> bool:
+    return isinstance(raft.role, Leader) and bool(raft.role.heir)
 
 
 def _pass_time(raft: Raft) -> None:
@@ -340,8 +398,13 @@ def deadline(raft: Raft) -> int:
     """When, in monotonic microseconds, a turn must be had though nothing has arrived."""
     role = raft.role
     needed = max(raft.commit, role.furthest) if isinstance(role, Leader) else raft.commit
+    due = [role.deadline]
     look_us = raft.look_us(needed)
-    return role.deadline if look_us is None else min(role.deadline, look_us)
+    if look_us is not None:
+        due.append(look_us)
+    if raft.leaving_us:
+        due.append(raft.leaving_us)
+    return min(due)
 
 
 def begin(raft: Raft) -> None:
@@ -349,4 +412,15 @@ def begin(raft: Raft) -> None:
     raft.role = Follower(raft)
 
 
-__all__ = ["HANDLERS", "ROLES", "Election", "Role", "begin", "deadline", "end_turn", "receive"]
+__all__ = [
+    "HANDLERS",
+    "ROLES",
+    "Election",
+    "Role",
+    "begin",
+    "begin_handover",
+    "deadline",
+    "end_turn",
+    "is_handing_over",
+    "receive",
+]

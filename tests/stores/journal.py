@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from actors.keeping import Hard
-from dkv.entries import Entry, Kind
+from dkv.entries import CONFIGURING, Entry
 from dkv.errors import Ending, Fault
 from tests.stores.disk import LOG, Change
 from tests.stores.port import Port
@@ -35,7 +35,7 @@ class MemoryJournal(Port):
     def configurations(self, through: int) -> list[Entry]:
         self.read_pages()
         found = [e for i, e in sorted(self.disk.entries.items()) if i <= through]
-        return [e for e in found if e.kind in (Kind.FORMED, Kind.OPENED)]
+        return [e for e in found if e.kind in CONFIGURING]
 
     def replace(self, cut_from: int, entries: Iterable[Entry]) -> None:
         def do() -> None:

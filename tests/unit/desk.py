@@ -9,13 +9,14 @@ from dkv.entries import Entry, Kind, Position, follow
 from dkv.limits import MS, Timing
 from dkv.messages import Append, PreVoted, Saved, Voted, Write
 from dkv.raft import table
-from dkv.raft.configuration import Configuration
+from dkv.raft.configuration import Configuration, Seat, founders
 from dkv.raft.core import Raft, Start
 from dkv.raft.leader import Leader
 
 N1, N2, N3 = Peer("n1", 11, 101), Peer("n2", 12, 102), Peer("n3", 13, 103)
 MEMBERS = (("n1", 11), ("n2", 12), ("n3", 13))
 FORMED = bytes(7) + b"f"
+CONFIGURED = Configuration(tuple(Seat(*m) for m in MEMBERS), 1, FORMED, 1)
 
 
 def log_of(*terms: int) -> list[Entry]:
@@ -34,7 +35,7 @@ def row_of(term: int, payload: bytes = b"") -> tuple[int, int, int, int, bytes]:
 def start_of(*terms: int, term: int = 0, commit: int = 1, formed: bool = True) -> Start:
     """n1's disk, with a log of these terms."""
     entries = log_of(*terms)
-    unformed = Configuration(tuple((name, 0) for name, _disk in MEMBERS))
+    unformed = founders(name for name, _disk in MEMBERS)
     return Start(
         name="n1",
         disk=11,
@@ -44,7 +45,7 @@ def start_of(*terms: int, term: int = 0, commit: int = 1, formed: bool = True) -
         base=Position(0, 0, bytes(8)),
         runs=tuple((e.index, e.term) for e in entries),
         entries=tuple(entries),
-        configuration=Configuration(MEMBERS, 1, FORMED, 1) if formed else unformed,
+        reigns=(CONFIGURED if formed else unformed,),
         commit=commit,
         applied=1,
         tick=0,

@@ -54,9 +54,10 @@ def disk() -> SimDisk:
 
 def test_the_configuration_of_a_sound_head_is_kept(disk: SimDisk) -> None:
     hard = cut(disk, 4)
-    assert (hard.formed_index, hard.members, hard.opened_index) == (2, MEMBERS, 3)
+    config = hard.configuration()
+    assert (config.formed_index, config.members, config.opened_index) == (2, (("n1", 7),), 3)
     assert hard.base == position_of(entries()[3])
-    assert cut(disk, 5).members == MEMBERS
+    assert cut(disk, 5).configuration() == config
 
 
 def damaged(index: int, **fields: object) -> Callable[[SimDisk], object]:

@@ -5,6 +5,7 @@ import pytest
 from dkv.messages import (
     CATALOGUE,
     FROM_PEERS,
+    Ask,
     Consumed,
     Describe,
     DiskReplaced,
@@ -18,6 +19,7 @@ from dkv.messages import (
     Noted,
     Propose,
     ReadIndex,
+    Removed,
     Roster,
     Saved,
     Space,
@@ -27,9 +29,9 @@ from dkv.messages import (
 from dkv.raft.table import HANDLERS, ROLES, TERMED
 
 AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor around Raft
-AT_THE_DOOR = {Hello, Misfit, DiskReplaced}  # read by the post office
+AT_THE_DOOR = {Hello, Misfit, DiskReplaced, Removed}  # read by the post office
 OF_THIS_NODE = {
-    *(Propose, ReadIndex, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
+    *(Propose, ReadIndex, Ask, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
 }
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read

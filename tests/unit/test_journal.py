@@ -189,7 +189,7 @@ def test_a_sound_log_is_believed(file: Path) -> None:
     journal = damage(file, "UPDATE entries SET payload = payload")
     found = recovery.examine(journal, witness, Meta(7))
     assert found.last == position_of(LOG[4])
-    assert found.start.configuration.opened_index == 3
+    assert found.start.reigns[-1].opened_index == 3
     journal.close()
 
 

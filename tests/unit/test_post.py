@@ -1,14 +1,14 @@
 """The post office judges an envelope once, and again when the configuration has changed."""
 
+from dataclasses import replace
 from typing import Any
 
 from dkv.address import Peer
 from dkv.ids import Founding
 from dkv.limits import ClusterLimits
 from dkv.messages import DiskReplaced, Envelope, PreVoted, RequestVote
-from dkv.raft.configuration import Configuration
 from dkv.raft.post import Charter, PostOffice
-from tests.unit.desk import FORMED, MEMBERS, N2, Desk
+from tests.unit.desk import CONFIGURED, FORMED, N2, Desk
 
 CLUSTER, GENESIS = b"c" * 16, b"g" * 8
 FOUNDING = Founding(b"", "", ("n1", "n2", "n3"))
@@ -35,7 +35,7 @@ def test_a_disk_that_the_new_configuration_does_not_name_is_turned_away() -> Non
     office, stranger = office_of(desk), envelope(Peer("n2", 99, 1), UNFORMED)
     for _ in range(2):
         assert office.admit(stranger, [LETTER]) == [LETTER]
-    desk.raft.config = Configuration(MEMBERS, 2, FORMED)
+    desk.raft.config = replace(CONFIGURED, formed_index=2, opened_index=0)
     for _ in range(2):
         assert office.admit(stranger, [LETTER]) == []
     assert answers(desk) == [DiskReplaced(False)]
@@ -44,12 +44,12 @@ def test_a_disk_that_the_new_configuration_does_not_name_is_turned_away() -> Non
 
 def test_a_candidates_letters_need_our_formation_once_the_cluster_is_open() -> None:
     desk = Desk(1)
-    desk.raft.config = desk.raft.config._replace(opened_index=0)
+    desk.raft.config = replace(desk.raft.config, opened_index=0)
     office, other = office_of(desk), envelope(N2, b"another!")
     vote = RequestVote(2, 2, 1)
     for _ in range(2):
         assert office.admit(other, [vote]) == [vote]
-    desk.raft.config = desk.raft.config._replace(opened_index=2)
+    desk.raft.config = replace(desk.raft.config, opened_index=2)
     for _ in range(2):
         assert office.admit(other, [vote, LETTER]) == [LETTER]
 
