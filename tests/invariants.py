@@ -26,6 +26,7 @@ from dkv.codec import TAGS
 from dkv.entries import Entry, Kind, read_batch
 from dkv.kv.state import Command
 from dkv.messages import Append, Appended, Commit, Heartbeat, RequestVote, Voted, Write
+from dkv.raft.configuration import Configuration
 
 _SPOKEN_BY_LEADERS = {TAGS[x]: x for x in (Append, Heartbeat, Commit)}
 _NAME, _DISK, _BOOT, _TO_DISK = 2, 3, 4, 5  # places in an envelope
@@ -132,17 +133,25 @@ class Invariants:
         index, term = entry.index, node.raft.term
         self.applied[index] = entry.check
         self._reached[term] = max(self._reached.get(term, 0), index)
-        nodes = self._nodes
-        holding = [
-            n for n, x in nodes.items() if n in self.distrusted or x.disk.holds(index, entry.check)
-        ]
-        enough = 2 * len(holding) > len(nodes)  # not dkv's own count: it may be wrong
-        self._hold(enough, "entry", index, "is committed and only on", holding)
-        for other in nodes.values():
+        enough = any(self._is_on_majority(c, entry) for c in node.raft.reigns._known)
+        self._hold(enough, "entry", index, "is committed and not on a majority's disks")
+        for other in self._nodes.values():
             if other.leads and other.raft.term > term:
                 self._has(other, index)
         if entry.kind == Kind.COMMANDS:
             self._count_retries(entry)
+
+    def _is_on_majority(self, config: Configuration, entry: Entry) -> bool:
+        """Of a configuration that the node knows; not by dkv's own count, which may be wrong."""
+        disks = {x.disk.hard.disk: x.disk for x in self._nodes.values() if x.disk.hard}
+        voting = [seat for seat in config.seats if seat.voting]
+        holding = [
+            seat
+            for seat in voting
+            if seat.name in self.distrusted
+            or (seat.disk in disks and disks[seat.disk].holds(entry.index, entry.check))
+        ]
+        return 2 * len(holding) > len(voting)
 
     def _count_retries(self, entry: Entry) -> None:
         for packed in read_batch(entry.payload).commands:

@@ -38,11 +38,13 @@ from dkv.messages import (
     Say,
     Stop,
     Stopped,
+    Told,
     Write,
 )
 from dkv.raft.leader import Leader
 from dkv.requests import PROTOCOL, pack_command
 from tests.invariants import Invariants
+from tests.members import QUESTIONS, Members
 from tests.network import Network
 from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryTable, MemoryWitness, SimDisk
 
@@ -123,7 +125,7 @@ class Node:
         return isinstance(role, Leader)
 
 
-class World(Network):
+class World(Members, Network):
     def __init__(
         self,
         seed: int,
@@ -142,6 +144,7 @@ class World(Network):
             name: Node(Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}"))
             for name in self.names
         }
+        self.told: dict[int, Told] = {}  # answers to questions about the cluster
         self.replies: dict[bytes, Reply] = {}
         self.listed: dict[tuple[bytes, int], Reply] = {}  # of a list of requests, by position
         self.waiters: dict[bytes, Callable[[Reply], None]] = {}  # called at a reply, once
@@ -255,6 +258,9 @@ class World(Network):
     # -- turns -----------------------------------------------------------------------------------
     def deliver(self, name: str, which: Local, letter: Any) -> None:
         node = self.nodes[name]
+        if which is Local.GATEWAY and type(letter) is Told and letter.batch >= QUESTIONS:
+            self.told[letter.batch] = letter
+            return
         if node.actors is not None and self.letter_filter(name, which, letter):
             if which is Local.MACHINE and isinstance(letter, Apply):
                 self.invariants.applies(node, letter.entries)

@@ -107,7 +107,7 @@ class Leader:
             old = known.get(name)
             fresh = old is None or old.disk not in (UNKNOWN, disk)
             if fresh:
-                old = Progress(name, raft.tail.last.index + 1, raft.now.us)
+                old = Progress(name, max(self.first, raft.tail.last.index), raft.now.us)
             assert old is not None
             self.progress[name] = old
         self.voters = [self.progress[name] for name in config.voters]

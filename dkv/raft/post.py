@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dkv.address import Local, Peer
 from dkv.errors import Ending, Fault
-from dkv.ids import Founding
+from dkv.ids import UNKNOWN, Founding
 from dkv.limits import SECOND, ClusterLimits
 from dkv.messages import (
     Append,
@@ -104,6 +104,8 @@ class PostOffice:
             return self._drop("letter_for_another_boot")
         if not self._is_member(envelope):
             self._heard.pop(envelope.name, None)
+            if raft.config.disk_of(envelope.name) == UNKNOWN:
+                return self._drop("peer_is_only_invited")
             return self._turn_away(sender, letters)
         self._replaced.pop(envelope.name, None)
         raft.peers[envelope.name] = sender
@@ -171,6 +173,9 @@ class PostOffice:
         """Somebody's configuration has another disk for our name. An empty disk ends here; one
         with a configuration of its own, when a majority of the names says so."""
         raft = self.raft
+        if raft.joining and not raft.config.is_formed:
+            raft.counters.add("disowned_by_who_lags")  # the leader has said whether it may join
+            return
         self._disowned_by.add(by)
         size = len(raft.config.voters)
         if raft.config.is_formed and len(self._disowned_by) < majority(size):

@@ -58,10 +58,6 @@ def test_yesterdays_volume_moves_no_term_of_todays_cluster() -> None:
 
 
 OTHER_PLANS: dict[str, tuple[dict[str, Any], str]] = {
-    "names": (
-        {"founding": Founding(b"", "", ("n1", "n2", "n4"))},
-        "names n1, n2, n4, but the cluster in /data/n2 has the members n1, n2, n3",
-    ),
     "token": (
         {"founding": Founding(b"", "other", ("n1", "n2", "n3"))},
         "/data/n2 belongs to a cluster with another --initial-cluster-token",
@@ -88,6 +84,25 @@ def test_a_known_directory_with_other_settings_is_a_configuration_error(what: st
     assert words in str(found)
     world.start_node("n2", plan)  # nothing was changed by the attempt
     world.run_until(world.is_serving)
+
+
+def test_names_are_only_compared_until_the_cluster_has_formed() -> None:
+    """Afterwards the log says who the members are, and they change."""
+    world = World(seed=3)
+    world.start("n2")
+    world.run(SECOND)
+    world.crash("n2")
+    others = {"founding": Founding(b"", "", ("n1", "n2", "n4"))}
+    plan = world.nodes["n2"].plan
+    world.start_node("n2", plan._replace(**others))
+    words = "names n1, n2, n4, but the cluster in /data/n2 has the members n1, n2, n3"
+    assert words in str(world.nodes["n2"].ended)
+    world.nodes["n2"].plan = plan
+    world.serve()
+    world.crash("n2")
+    world.start_node("n2", plan._replace(**others))
+    world.run_until(world.is_serving)
+    assert world.put("n2", b"k", b"v").ok
 
 
 OTHER_FOUNDINGS: dict[str, tuple[dict[str, Any], str]] = {

@@ -12,7 +12,7 @@ from actors.keeping import Hard, Testimony
 from dkv.entries import NO_CHECK, Batch, Entry, Kind, follow, genesis, pack_batch
 from dkv.ids import draw_id
 from dkv.kv.state import Command, pack_command_of
-from dkv.raft.configuration import pack_members
+from dkv.raft.configuration import Seat, pack_members
 from dkv.requests import pack_command
 from tests.stores import SimDisk
 from tests.world import World
@@ -43,7 +43,8 @@ def _disk(world: World, name: str, disks: dict[str, int], terms: list[int], term
 
 def _content(index: int, term: int, disks: dict[str, int]) -> tuple[Kind, bytes]:
     if index == 2:
-        return Kind.FORMED, pack_members(disks.items())
+        seats = (Seat(n, d, peer=f"{n}:2380", client=f"{n}:3000") for n, d in disks.items())
+        return Kind.FORMED, pack_members(seats)
     if index == 3:
         return Kind.OPENED, b""
     put = pack_command("put", key=b"%d" % index, value=b"of term %d" % term)

@@ -325,9 +325,10 @@ def test_row_17_a_claimed_sender_that_the_key_does_not_prove_is_dropped() -> Non
     ("name", "counter"), [("n9", "peer_is_no_member"), ("n1", "peer_has_our_name")]
 )
 def test_row_17_a_stranger_moves_no_term(name: str, counter: str) -> None:
+    """(Whoever has this cluster's formation may be a member that this node has not heard of.)"""
     peering = Peering()
     append = Append(1_000_000, 3, 1, log_of(1, 1)[2].check, (), 3, 0, 0)
-    out = peering.take(LEADER._replace(name=name), append, HUGE)
+    out = peering.take(LEADER._replace(name=name, formed=b"another!"), append, HUGE)
     peering.only_counted(out, counter)
 
 

@@ -22,6 +22,7 @@ PURE = {
     *(
         "bisect",
         "collections",
+        "dataclasses",
         "enum",
         "functools",
         "hashlib",
