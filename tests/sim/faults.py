@@ -1,8 +1,8 @@
 """What can go wrong in a simulated cluster, one method each, and how it passes.
 
-Owns: the faults, and whose disk may be lost for good: members cannot be replaced yet, so never more
-than a minority. Must never know when they come; see `tests.sim.plan`. A method says whether it did
-anything. `who` is a member's number, or LEADER.
+Owns: the faults, and whose disk may be lost: never more than a minority at a time. Must never know
+when they come; see `tests.sim.plan`. A method says whether it did anything. `who` is a member's
+number, or LEADER.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from random import Random
 
 from dkv.limits import MS
 from tests.network import Link
+from tests.sim.churn import Churn
 from tests.stores import SimDisk
 from tests.stores.rot import DAMAGES, NOTICED_WHILE_RUNNING
 from tests.world import World
@@ -26,13 +27,14 @@ class Faults:
         self.counted: Counter[str] = Counter()
         self.lost: set[str] = set()  # disks that must not be used any more
         self.failed: set[str] = set()  # disks that refused a write, and are sound
+        self.churn = Churn(world, Random(f"churn {world.seed}"), self.lost)
         self._cuts: dict[int, set[Link]] = {}
         self._number = 0
         self.over = False  # nothing passes by itself any more: the heal does
 
     @property
     def may_lose(self) -> int:
-        return (len(self.world.names) - 1) // 2 - len(self.lost)
+        return self.churn.may_lose()
 
     def do(self, name: str, arguments: Iterable[object]) -> None:
         if getattr(self, name)(*arguments):
@@ -232,10 +234,16 @@ class Faults:
         self.start(name)
         return True
 
+    # -- the membership --------------------------------------------------------------------------
+    def change(self, what: str, who: int) -> bool:
+        """No fault: what an operator does meanwhile, and counts apart (`Churn.made`)."""
+        self.churn.do(what, who)
+        return False
+
     # -- the end ---------------------------------------------------------------------------------
     def end(self) -> None:
         """Nothing that was begun goes on. What is down stays down."""
-        self.over = True
+        self.over = self.churn.over = True
         self._cuts.clear()
         self.calm()
         for name, node in self.world.nodes.items():

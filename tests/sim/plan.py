@@ -15,6 +15,8 @@ from tests.sim.faults import LEADER, ROTS
 SIZES = (*[3] * 12, *[5] * 3, *[7] * 2, 2, 1)
 SECONDS = 30
 STEPS_MIN = 8
+CHURNING = 0.3  # of the seeds
+CHANGES = ("grow", "grow", "shrink", "shrink", "replace", "replace", "transfer")
 
 
 class Step(NamedTuple):
@@ -32,15 +34,18 @@ class Plan(NamedTuple):
     sync_us: tuple[int, int]
     steps: tuple[Step, ...]
     rolls_back: bool  # at the end, a whole directory of an earlier moment
+    churns: bool = False  # members come and go
 
 
 def draw(seed: int, seconds: int = SECONDS) -> Plan:
-    dice = Random(f"plan {seed}")
+    dice, churn = Random(f"plan {seed}"), Random(f"churning {seed}")
     size = dice.choice(SIZES)
     limits = ClusterLimits(
         note_entries=dice.choice((16, 64, 1_024)),
         session_ttl_ms=dice.choice((10_000, 60_000, 600_000)),
     )
+    churns = churn.random() < CHURNING
+    changes = _changes(churn, seconds * 1_000) if churns else []
     return Plan(
         seed,
         size,
@@ -48,8 +53,9 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         dice.random() < 0.5,
         limits,
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),
-        tuple(_steps(dice, size, seconds * 1_000)),
+        tuple(sorted([*_steps(dice, size, seconds * 1_000), *changes], key=_when)),
         dice.random() < 0.25,
+        churns,
     )
 
 
@@ -62,6 +68,21 @@ def _steps(dice: Random, size: int, ms: int) -> list[Step]:
     names = dice.choices(kinds, weights, k=count)
     draw_one = _Draw(dice, size)
     return [Step(at, name, _DRAWS[name](draw_one)) for at, name in zip(moments, names, strict=True)]
+
+
+def _when(step: Step) -> int:
+    return step.at_ms
+
+
+def _changes(dice: Random, ms: int) -> list[Step]:
+    """Members come first, so that others can go."""
+    moments = sorted(dice.randint(0, ms) for _ in range(dice.randint(6, 14)))
+    found = []
+    for place, at in enumerate(moments):
+        what = dice.choice(CHANGES) if place else "grow"
+        who = LEADER if dice.random() < 0.4 else dice.randrange(100)
+        found.append(Step(at, "change", (what, who)))
+    return found
 
 
 class _Draw:

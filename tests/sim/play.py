@@ -23,6 +23,7 @@ LIVE_WITHIN_US = 10 * SECOND
 OPERATIONS_MIN = 300
 FAULTS_MIN = 5
 QUIET_US_MAX = 60 * SECOND  # for operations that the faults have left no time for
+REMOVED = Ending.REMOVED.name.lower()
 STAYS_OUT = {Ending.STORAGE_FAULT.name.lower(), Ending.DISK_REPLACED.name.lower()}
 
 
@@ -78,15 +79,23 @@ class Game:
     # -- liveness --------------------------------------------------------------------------------
     @property
     def sound(self) -> list[str]:
-        return [name for name in self.world.names if name not in self.faults.lost]
+        """Members with the disks that the cluster knows."""
+        lost = self.faults.lost
+        if not self.plan.churns:
+            return [name for name in self.world.names if name not in lost]
+        return [name for name in self.faults.churn.seated() if name not in lost]
 
     def _heal(self) -> list[str]:
         """A majority of sound nodes; the others are down or cut off."""
-        world, sound = self.world, self.sound
-        least = len(world.names) // 2 + 1
-        core = sorted(self.dice.sample(sound, self.dice.randint(least, len(sound))))
+        world = self.world
         self.faults.end()
         world.heal()
+        if self.plan.churns:
+            self._settle_members()
+        voters = self.faults.churn.config().voters if self.plan.churns else world.names
+        sound = [name for name in voters if name in self.sound]
+        least = len(voters) // 2 + 1
+        core = sorted(self.dice.sample(sound, self.dice.randint(least, len(sound))))
         others = [name for name in world.names if name not in core]
         world.cut(*others)
         for name in others:
@@ -95,6 +104,25 @@ class Game:
         self._serve_at(core)
         self._bring_up(core)
         return core
+
+    def _settle_members(self) -> None:
+        """Everybody is up until the last change is done or undone: which majority must live depends
+        on it."""
+        world = self.world
+        for name in world.names:
+            if world.nodes[name].paused:
+                world.resume(name)
+            self.faults.start(name)
+
+        def settled() -> bool:
+            """No learner is on its way to vote, and all that can know the configuration do."""
+            config = self.faults.churn.config()
+            going = any(not s.voting and s.promote and s.name in self.sound for s in config.seats)
+            known = {world.nodes[n].raft.config.index for n in self.sound if world.nodes[n].actors}
+            leader = world.leader()
+            return leader is not None and not going and known == {config.index}
+
+        world.run_until(settled, LIVE_WITHIN_US)
 
     def _serve_at(self, names: list[str]) -> None:
         for client in self.clients:
@@ -180,8 +208,13 @@ class Game:
         for name, ending in world.endings:
             excused = ending == Ending.DISK_UNWRITABLE.name.lower() and name in self.faults.failed
             excused |= ending in STAYS_OUT and name in self.faults.lost
+            excused |= self._was_replaced(name, ending)
             self._hold(excused, name, "ended:", ending)
         self.books.settle(world.nodes[self.sound[0]].disk)
+
+    def _was_replaced(self, name: str, ending: str) -> bool:
+        """It was removed, or its disk lost before it was."""
+        return name in self.faults.churn.ever_removed and ending in (REMOVED, *STAYS_OUT)
 
     def _is_level(self) -> bool:
         """Everybody has applied what the leader has."""
@@ -191,10 +224,14 @@ class Game:
 
     def _compare_replicas(self) -> None:
         states = {}
+        sound = self.sound
         for name in self.world.names:
             node = self.world.nodes[name]
-            if node.actors is not None and not (
-                name in self.faults.lost and node.state.applied < 2
+            known = name in sound or (name in self.faults.lost and node.actors is not None)
+            if (
+                known
+                and node.actors is not None
+                and not (name in self.faults.lost and node.state.applied < 2)
             ):
                 state = node.state
                 states[name] = (
@@ -234,4 +271,5 @@ class Game:
             faults,
             endings,
             world.trace,
+            dict(self.faults.churn.made),
         )

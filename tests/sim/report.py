@@ -25,6 +25,7 @@ class Report(NamedTuple):
     faults: dict[str, int]
     endings: dict[str, int]
     trace: str
+    changes: dict[str, int] = {}  # of the membership, done
 
 
 class Totals:
@@ -34,6 +35,7 @@ class Totals:
         self.seen_in: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
+        self.changes: Counter[str] = Counter()
         self.sizes: Counter[int] = Counter()
 
     def add(self, report: Report) -> None:
@@ -44,6 +46,7 @@ class Totals:
             self.seen_in[name] += getattr(report, name) > 0
         self.faults.update(report.faults)
         self.endings.update(report.endings)
+        self.changes.update(report.changes)
 
     def missing(self) -> list[str]:
         """What occurred in too few seeds; of a few seeds nothing is asked."""
@@ -59,4 +62,5 @@ class Totals:
             share = self.seen_in[name] / max(self.seeds, 1)
             yield f"{name:11s} {self.sums[name]:,} in {share:.0%} of the seeds"
         yield "faults      " + ", ".join(f"{n} {c:,}" for n, c in sorted(self.faults.items()))
+        yield "changes     " + ", ".join(f"{n} {c:,}" for n, c in sorted(self.changes.items()))
         yield "endings     " + ", ".join(f"{n} {c:,}" for n, c in sorted(self.endings.items()))
