@@ -23,10 +23,10 @@ import msgpack
 
 from dkv.address import Local
 from dkv.codec import TAGS
-from dkv.entries import Entry, Kind, read_batch
+from dkv.entries import CONFIGURING, Entry, Kind, read_batch
 from dkv.kv.state import Command
 from dkv.messages import Append, Appended, Commit, Heartbeat, RequestVote, Voted, Write
-from dkv.raft.configuration import Configuration
+from dkv.raft.configuration import Configuration, after, founders
 
 _SPOKEN_BY_LEADERS = {TAGS[x]: x for x in (Append, Heartbeat, Commit)}
 _NAME, _DISK, _BOOT, _TO_DISK = 2, 3, 4, 5  # places in an envelope
@@ -38,6 +38,7 @@ class Invariants:
         self._nodes = nodes
         self.distrusted: set[str] = set()  # nodes whose disks were tampered with
         self.leaders: dict[int, str] = {}  # term -> who led it
+        self._config = founders(nodes)  # as applied by anybody
         self.applied: dict[int, bytes] = {}  # index -> check, as handed to any state machine
         self.retried = 0  # commands of a session that came in more than one entry
         self._known: dict[tuple[int, int], bytes] = {}  # (index, term) -> check
@@ -133,16 +134,20 @@ class Invariants:
         index, term = entry.index, node.raft.term
         self.applied[index] = entry.check
         self._reached[term] = max(self._reached.get(term, 0), index)
-        enough = any(self._is_on_majority(c, entry) for c in node.raft.reigns._known)
+        enough = self._is_on_majority(self._config, entry) or any(
+            self._is_on_majority(c, entry) for c in self._coming()
+        )
         self._hold(enough, "entry", index, "is committed and not on a majority's disks")
         for other in self._nodes.values():
             if other.leads and other.raft.term > term:
                 self._has(other, index)
+        if entry.kind in CONFIGURING:
+            self._config = after(entry, self._config)
         if entry.kind == Kind.COMMANDS:
             self._count_retries(entry)
 
     def _is_on_majority(self, config: Configuration, entry: Entry) -> bool:
-        """Of a configuration that the node knows; not by dkv's own count, which may be wrong."""
+        """Of a configuration's voters; not by dkv's own count, which may be wrong."""
         disks = {x.disk.hard.disk: x.disk for x in self._nodes.values() if x.disk.hard}
         voting = [seat for seat in config.seats if seat.voting]
         holding = [
@@ -152,6 +157,13 @@ class Invariants:
             or (seat.disk in disks and disks[seat.disk].holds(entry.index, entry.check))
         ]
         return 2 * len(holding) > len(voting)
+
+    def _coming(self) -> Iterable[Configuration]:
+        """What configurations in anybody's log, not applied yet, would make of the one in force."""
+        for node in self._nodes.values():
+            for index, entry in node.disk.entries.items():
+                if index > self._config.index and entry.kind in CONFIGURING:
+                    yield after(entry, self._config)
 
     def _count_retries(self, entry: Entry) -> None:
         for packed in read_batch(entry.payload).commands:

@@ -181,10 +181,15 @@ def is_as_new(raft: "Raft", last_index: int, last_term: int) -> bool:
 
 
 def may_campaign(raft: "Raft") -> bool:
-    """Voters do; a learner, a newcomer and who was removed only vote when asked."""
+    """Voters do; a learner, a newcomer and who was removed only vote when asked. Who is not in the
+    newest configuration of its log goes on until that is committed: it may be the only one whose
+    log allows it to lead (thesis §4.2.2)."""
     if not may_choose(raft) or raft.leaving_us:
         return False
-    return not raft.config.is_formed or raft.config.counts(raft.name, raft.disk)
+    config, settled = raft.config, raft.reigns.settled
+    if not config.is_formed:
+        return True
+    return any(c.counts(raft.name, raft.disk) for c in (config, settled))
 
 
 def may_choose(raft: "Raft") -> bool:

@@ -6,7 +6,18 @@ Must never know how they are found.
 
 from actors import ledger, log, machine, recovery
 from dkv.kv import sessions, state
-from dkv.raft import candidate, configuration, core, follower, leader, post, progress, quorum, table
+from dkv.raft import (
+    candidate,
+    configuration,
+    core,
+    follower,
+    leader,
+    members,
+    post,
+    progress,
+    quorum,
+    table,
+)
 from tests.mutants import Edit, Mutant
 from tests.mutants import profiles as to
 
@@ -435,6 +446,77 @@ CATALOGUE = (
                 "not self.asked.header.retry",
             ),
         ),
+    ),
+    # -- the membership --------------------------------------------------------------------------
+    Mutant(
+        "change_before_own_term",
+        "A leader changes the members before an entry of its own term is committed (raft-dev, 10 "
+        "July 2015).",
+        to.TWO_ADDS,
+        (
+            Edit(
+                members,
+                "_check_time",
+                "if not lead.own_term_committed(raft):",
+                "if False:",
+            ),
+        ),
+    ),
+    Mutant(
+        "two_changes_at_once",
+        "A second change of the members is made before the first is committed (thesis §4.1).",
+        to.AT_ONCE,
+        (
+            Edit(members, "_check_time", "if config.index > raft.commit:", "if False:"),
+            Edit(
+                members,
+                "promote_who_is_close",
+                "not lead.learners or raft.config.index > raft.commit or lead.heir",
+                "not lead.learners or lead.heir",
+            ),
+        ),
+    ),
+    Mutant(
+        "learner_counted",
+        "What a learner has acknowledged counts towards a majority (§4.2.1).",
+        to.CHURN,
+        (
+            Edit(
+                leader.Leader,
+                "seat",
+                "[self.progress[name] for name in config.voters]",
+                "list(self.progress.values())",
+            ),
+        ),
+    ),
+    Mutant(
+        "removed_leader_counts_itself",
+        "A leader that the newest configuration does not hold counts its own disk (§4.2.2).",
+        to.OUSTED,
+        (
+            Edit(
+                leader.Leader,
+                "seat",
+                "    self.voters = [self.progress[name] for name in config.voters]\n",
+                "    mine = known.get(raft.name)\n"
+                "    if mine is not None:\n"
+                "        self.progress.setdefault(raft.name, mine)\n"
+                "    names = dict.fromkeys((*config.voters, raft.name))\n"
+                "    self.voters = [self.progress[n] for n in names if n in self.progress]\n",
+            ),
+            Edit(
+                leader,
+                "_progress_of",
+                "if not raft.config.holds(peer.name, peer.disk):",
+                "if not raft.config.holds(peer.name, peer.disk) and peer != raft.me:",
+            ),
+        ),
+    ),
+    Mutant(
+        "change_kept_after_truncation",
+        "A configuration stays in force though the entry that made it was replaced (§4.1).",
+        to.KEPT,
+        (Edit(core.Raft, "truncate", "self._configure(self.reigns.truncate(index))", "pass"),),
     ),
 )
 

@@ -48,4 +48,17 @@ DUELS = Profile(("duel", "duel", "crash"), sizes=(5,), gap_ms=(400, 1_200))
 FOUNDING = Profile(("pause",), sizes=(3,), founding=True, gap_ms=(500, 2_000), reads=0.1)
 HARM = Profile(("harm", "crash"))
 WIPES = Profile(("wipe",), sizes=(3,), gap_ms=(1_500, 3_000))
+CHURN = Profile(("change", "change", "cut", "crash"), sizes=(3,), gap_ms=(150, 700), seconds=9)
+TWO_ADDS = Profile(
+    ("two_adds",), first="n1", sizes=(4,), seconds=4, gap_ms=ONCE, requests_a_second=10, loss=0.0
+)
+AT_ONCE = Profile(
+    ("at_once",), first="n1", sizes=(3,), seconds=4, gap_ms=ONCE, requests_a_second=60, loss=0.0
+)
+KEPT = Profile(
+    ("kept",), first="n1", sizes=(4,), seconds=4, gap_ms=ONCE, requests_a_second=30, loss=0.0
+)
+OUSTED = Profile(
+    ("ousted",), first="n1", sizes=(3,), seconds=4, gap_ms=ONCE, requests_a_second=30, loss=0.0
+)
 FULL = Profile(("full", "crash"))

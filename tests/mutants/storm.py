@@ -217,6 +217,60 @@ class Storm:
         self._at(after + self.dice.randint(1, 300), "start")
         self._at(after + self.dice.randint(1_500, 2_500), "heal")
 
+    def _change(self) -> None:
+        what = self.dice.choice(("grow", "grow", "shrink", "replace", "transfer"))
+        who = self.dice.choice((-1, self.dice.randrange(20)))
+        self._at(0, f"change {what} {who}")
+
+    def _two_adds(self) -> None:
+        """The first of the published failures of single-server changes (raft-dev, 10 July 2015): a
+        leader adds n5 and only n5 hears of it, the next adds n6 before anything of its own term is
+        committed, the first comes back with a majority of its own."""
+        draw = self.dice.randint
+        self._at(0, "newcomer n5 n6", "ask n1 add n5 learner")
+        self._at(100, "ask n1 add n6 learner")
+        self._at(200, "ask n1 join n5")
+        self._at(300, "ask n1 join n6")
+        self._at(800, "drop Append from n1 to n2,n3,n4,n6", "ask n1 promote n5 force")
+        self._at(850, "cut n1 n5", "candidates n2", "drop Append from n2 to n4")
+        self._at(1_900, "campaign n2")
+        self._at(1_900 + draw(50, 200), "ask n2 promote n6 force")
+        falls = 2_200 + draw(50, 200)
+        self._at(falls, "let all", "heal", "cut n2 n3 n6", "candidates n1")
+        self._at(falls + 600, "campaign n1")  # it learns the term,
+        self._at(falls + 650, "campaign n1")  # and asks in the next
+
+    def _at_once(self) -> None:
+        """Two learners are promoted before anybody but they has heard of the first."""
+        draw = self.dice.randint
+        self._at(0, "newcomer n4 n5", "ask n1 add n4 learner")
+        self._at(100, "ask n1 add n5 learner")
+        self._at(200, "ask n1 join n4")
+        self._at(300, "ask n1 join n5")
+        self._at(800, "drop Append from n1 to n2,n3", "ask n1 promote n4 force")
+        self._at(800 + draw(1, 30), "ask n1 promote n5 force")
+        self._at(850, "cut n1 n4 n5", "candidates all")
+        self._at(2_500 + draw(0, 500), "let all", "heal")
+
+    def _kept(self) -> None:
+        """n1, cut off, removes n4; n2 leads and replaces that entry; n1 leads again."""
+        draw = self.dice.randint
+        self._at(300, "cut n1", "ask n1 remove n4 force", "candidates n2")
+        self._at(1_600, "campaign n2")
+        self._at(1_900 + draw(0, 100), "heal", "candidates n1")
+        crash = 2_200 + draw(0, 100)
+        self._at(crash, "crash n2")
+        self._at(crash + 600, "campaign n1")
+        self._at(crash + 1_200, "candidates all", "start n2")
+
+    def _ousted(self) -> None:
+        """The leader removes itself while only one of the two others hears it."""
+        draw = self.dice.randint
+        self._at(300, "drop Append from n1 to n3", "ask n1 remove n1 force")
+        self._at(300 + draw(20, 400), "crash n2")
+        self._at(1_500 + draw(0, 500), "let all")
+        self._at(2_500, "start n2")
+
     def _figure_8(self) -> None:
         """The paper's figure: n1 leads, n5 in between, n1 again, n5 at last; times are drawn."""
         draw = self.dice.randint

@@ -15,6 +15,7 @@ to believe in; so no search for an order is needed. Must never know why an answe
 from collections.abc import Iterator
 from typing import Any
 
+from dkv.errors import Ending
 from dkv.kv.version import Version
 from tests.scripts.stage import Asked, Stage
 from tests.world import Reply
@@ -41,10 +42,20 @@ def objections(stage: Stage) -> Iterator[str]:
 
 def _nodes(stage: Stage) -> Iterator[str]:
     for name, node in stage.world.nodes.items():
-        if node.ended is not None and name not in stage.damaged:
+        if node.ended is not None and name not in stage.damaged and not _is_gone(stage, node):
             yield f"{name} ended: {node.ended}"
         if node.ended is None and name in stage.must_refuse:
             yield f"{name} goes on with a disk that lost what it had promised"
+
+
+def _is_gone(stage: Stage, node: Any) -> bool:
+    """It ended since its disk was removed from the membership."""
+    leader = stage.world.leader()
+    disks = (
+        {disk for _name, disk in stage.world.nodes[leader].raft.config.members} if leader else {}
+    )
+    hard = node.disk.hard
+    return node.ended.ending is Ending.REMOVED and (hard is None or hard.disk not in disks)
 
 
 def _replicas(stage: Stage, names: list[str]) -> Iterator[str]:

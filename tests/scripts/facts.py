@@ -3,6 +3,7 @@
     n1 n2: follower, term 2, last 7/2, commit 7     a node, or several, or `all`
     n1: match n2 >= 7, next n3 8, commit same       of a leader; `same`, `+1`: as remembered
     letter Append from n1 to n2: yes                since the stanza began; also `no`, `<= 7`
+    p1: ok | unanswered | change_pending | ...      a question about the members
     w1: ok | unanswered | value v | not applied | unknown | no_leader ...    a client's request
     equal n1 n2                                     the same log and the same state
     log n1: 1 1 1 4 4                               the terms of its log on disk
@@ -15,6 +16,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from dkv.errors import Code
 from dkv.raft.candidate import Candidate, PreCandidate
 from dkv.raft.follower import Follower
 from dkv.raft.leader import Leader
@@ -50,6 +52,8 @@ def objection(stage: Stage, text: str) -> str | None:
     if words[0] == "log":
         found = terms_of(stage.world.nodes[words[1]].disk.entries)
         return None if found == [int(w) for w in rest.split()] else f"log {words[1]} is {found}"
+    if words[0] in stage.questions:
+        return _told(stage, words[0], rest.strip())
     if words[0] in stage.asked:
         return _answer(stage, words[0], rest.strip())
     for name in _names(stage, words):
@@ -89,6 +93,8 @@ def look(stage: Stage, name: str) -> dict[str, Any]:
         "disk-term": hard.term if hard else 0,
         "match": {n: p.match for n, p in role.progress.items()} if node.leads else {},
         "next": {n: p.next for n, p in role.progress.items()} if node.leads else {},
+        "voters": "+".join(sorted(raft.config.voters)),
+        "members": "+".join(sorted(raft.config.names)),
         "serving": "yes" if stage.world.is_serving(name) else "no",
     }
 
@@ -178,6 +184,12 @@ def _answer(stage: Stage, name: str, expected: str) -> str | None:
         said.append({"no": "not applied"}.get(reply.applied, reply.applied))
     wanted = {part.strip() for part in expected.split(",")}
     return None if wanted <= set(said) else f"was answered {', '.join(said)}"
+
+
+def _told(stage: Stage, name: str, expected: str) -> str | None:
+    told = stage.world.told.get(stage.questions[name])
+    said = "unanswered" if told is None else Code(told.code).name.lower()
+    return None if said == expected else f"was answered {said}"
 
 
 # -- replicas ------------------------------------------------------------------------------------

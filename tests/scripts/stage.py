@@ -70,7 +70,7 @@ class WatchedWorld(World):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.replies = Answers(self)
-        self._match: dict[tuple[str, int, str], int] = {}  # (leader, term, member) -> match
+        self._match: dict[tuple[str, int, str, int], int] = {}  # leader, term, member, its disk
 
     def _turn(self, node: Any, desk: Any) -> None:
         super()._turn(node, desk)
@@ -79,7 +79,7 @@ class WatchedWorld(World):
 
     def _watch(self, name: str, raft: Any) -> None:
         for member, progress in raft.role.progress.items():
-            place = (name, raft.term, member)
+            place = (name, raft.term, member, progress.disk)
             before = self._match.get(place, 0)
             assert progress.match >= before, f"{name}: match of {member} fell from {before}"
             self._match[place] = progress.match
@@ -102,6 +102,7 @@ class Stage:
         self.candidates: frozenset[str] = frozenset(names)
         self.stuck: dict[tuple[str, Local], list[Any]] = {}  # (node, actor) -> letters held inside
         self.asked: dict[str, Asked] = {}
+        self.questions: dict[str, int] = {}  # about the cluster, by name
         self.before: dict[str, dict[str, Any]] = {}  # what a script has remembered
         self.damaged: set[str] = set()  # whose disk was harmed: these may refuse to go on
         self.must_refuse: set[str] = set()  # and these must

@@ -6,6 +6,7 @@ same verbs play recorded steps (see `steps`).
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from dkv.address import Local
@@ -17,6 +18,7 @@ from tests.scripts.prepare import prepare
 from tests.scripts.seeds import read_step
 from tests.scripts.stage import Asked, Stage
 from tests.sim import Step
+from tests.sim.churn import Churn
 from tests.stores import Fuse, SimDisk
 
 WITHIN_US = 20 * SECOND
@@ -32,6 +34,7 @@ class Player:
         self.faults: list[Step] = []
         self._logs: dict[str, list[int]] = {}
         self._terms: dict[str, int] = {}
+        self._churn: Churn | None = None
         self._put_back: list[Callable[[], None]] = []
 
     def play(self, command: str) -> None:
@@ -286,6 +289,36 @@ class Player:
         self._world.invariants.distrusted.add(name)
         return True
 
+    # -- the membership --------------------------------------------------------------------------
+    def newcomer(self, *names: str) -> None:
+        """Nodes with empty disks, which know the others and are no members."""
+        for name in names:
+            self._world.newcomer(name)
+            self._world.start_node(name)
+
+    def ask(self, node: str, op: str, name: str = "", *words: str) -> None:
+        """`ask n1 promote n5 force as p1`: add, join, promote, remove, transfer."""
+        if self._world.nodes[node].actors is None:
+            return
+        fields: dict[str, Any] = {"name": name}
+        if op == "join":
+            disk = self._world.nodes[name].actors.disk
+            address = {"peer_address": f"{name}:2380", "client_address": f"{name}:3000"}
+            fields = {"disk": disk, **address}
+        fields |= {word: True for word in words if word in ("force", "learner")}
+        came = name if op == "join" else ""
+        called = {"transfer": "leader_transfer", "join": "join"}.get(op, f"member_{op}")
+        number = self._world.question(node, called, came, **fields)
+        if "as" in words:
+            self.stage.questions[words[-1]] = number
+
+    def change(self, what: str, who: str) -> None:
+        """`change grow 3`: as members come and go in the simulator (`tests.sim.churn`)."""
+        if self._churn is None:
+            world = self._world
+            self._churn = Churn(world, Random(f"churn {world.seed}"), self.stage.damaged)
+        self._churn.do(what, int(who))
+
     # -- the end ---------------------------------------------------------------------------------
     def calm(self) -> None:
         """All misfortune ends; whoever is down is started."""
@@ -305,11 +338,15 @@ class Player:
                 self.stage.loosen(name, actor, None)
         self.resume()
         self.start()
+        if self._churn is not None:
+            self._churn.over = True
 
     def settle(self) -> None:
         """Within ten seconds it serves, takes a write, and all replicas have that."""
         world = self._world
-        well = [n for n in world.names if n not in self.stage.damaged]
+        if self._members() != list(world.names):
+            world.run(2 * SECOND)  # who was removed learns it, who was invited does not come
+        well = [n for n in self._members() if n not in self.stage.damaged]
         world.run_until(lambda: world.is_serving(*well), LIVE_WITHIN_US)
         asked = world.ask(world.leader(), "put", {"ttl_ms": 10_000}, key=b"alive", value=b"alive")
         assert world.reply(asked, LIVE_WITHIN_US).ok, world.describe()
@@ -318,6 +355,10 @@ class Player:
             lambda: all(world.nodes[n].state.applied >= commit for n in well), LIVE_WITHIN_US
         )
         world.run(3 * SECOND)
+
+    def _members(self) -> list[str]:
+        churn = self._churn or Churn(self._world, Random(0), set())
+        return churn.seated() if churn.config().is_formed else list(self._world.names)
 
     # -- clients ---------------------------------------------------------------------------------
     def put(self, node: str, key: str, value: str, *words: str) -> None:

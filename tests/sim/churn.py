@@ -15,7 +15,7 @@ import msgpack
 from dkv.errors import Code
 from dkv.limits import MS
 from dkv.messages import Told
-from dkv.raft.configuration import Configuration
+from dkv.raft.configuration import Configuration, founders
 from tests.world import World
 
 _LOOK_US = 50 * MS
@@ -39,14 +39,15 @@ class Churn:
         self.busy = False
         self.over = False
         self._given = self.size
+        self._last = founders(world.names)
 
     # -- what is so ------------------------------------------------------------------------------
     def config(self) -> Configuration:
-        """The newest that any running node knows to be committed; at first that of any disk."""
+        """The newest that any node ever knew to be committed."""
         nodes = [self.world.nodes[n] for n in self.world.running()]
         known = [n.raft.reigns.settled for n in nodes if hasattr(n.raft, "role")]
-        assert known, "somebody runs"
-        return max(known, key=lambda c: (c.is_formed, c.index))
+        self._last = max([self._last, *known], key=lambda c: (c.is_formed, c.index))
+        return self._last
 
     def seated(self) -> list[str]:
         """Members whose node has the member's disk."""
@@ -61,8 +62,7 @@ class Churn:
         """How many more voters may lose their disks."""
         if self.removing:
             return 0
-        voters = self.config().voters if self.world.running() else self.world.names
-        least = min(len(voters), self.size)
+        least = min(len(self.config().voters), self.size)
         return (least - 1) // 2 - len(self.lost)
 
     # -- changes ---------------------------------------------------------------------------------
@@ -86,8 +86,10 @@ class Churn:
         self.busy = True
 
         def invited() -> None:
-            self.world.newcomer(name)
-            self.world.start(name)
+            if name not in self.world.nodes:
+                self.world.newcomer(name)
+            if self.world.nodes[name].actors is None:
+                self.world.start(name)
             self._ask("join", self._where(name), lambda: self._end(what), came=name)
 
         self._ask("member_add", {"name": name, "learner": learner}, invited)
@@ -122,6 +124,7 @@ class Churn:
             world = self.world
             world.crash(name)
             world.wipe(name)
+            world.newcomer(name)
             self.lost.discard(name)
             world.invariants.distrusted.discard(name)
             self._invite(name, "replaced", learner=False)
