@@ -37,6 +37,9 @@ class Principal(NamedTuple):
     name: str
     role: Role
     not_after: int
+    is_node: bool = False  # may do what an empty node needs, and nothing else
+    key: bytes = b""  # of a node
+    certificate: bytes = b""
 
 
 class Verifier(Protocol):
@@ -150,6 +153,8 @@ class Admission:
                     f"{request.op} needs {request.role.name.lower()}"
                 )
                 raise Malformed(Code.DENIED, words)
+            if request.nodes or principal.is_node:
+                _check_node(principal, request, fields)
             if header.session or request.op in _OF_A_SESSION:
                 _check_place(header, request)
         except Malformed as error:
@@ -219,6 +224,21 @@ def _presented(body: bytes, limits: ClusterLimits) -> bytes | None:
 
 
 _OF_A_SESSION = frozenset(("keep_alive", "close_session"))
+
+
+def _check_node(principal: Principal, request: Request, fields: dict[str, Any]) -> None:
+    """A node's certificate joins its own node; what nodes ask, only they and admins may."""
+    if not request.nodes:
+        if request.op != "present":
+            words = f"{principal.name} is a node: it may only join; {request.op} needs a client's"
+            raise Malformed(Code.DENIED, f"{words} certificate")
+    elif not principal.is_node:
+        if principal.role < Role.ADMIN:
+            raise Malformed(Code.DENIED, f"{request.op} needs a node's certificate")
+    elif fields.get("name", principal.name) != principal.name:
+        raise Malformed(
+            Code.DENIED, f"the certificate is {principal.name}'s: it may only join that"
+        )
 
 
 def _check_place(header: Header, request: Request) -> None:

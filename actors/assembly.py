@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from actors import recovery
 from actors.admission import Admission, Verifier
+from actors.asking import KeyReader
 from actors.consensus import Consensus
 from actors.gateway import Gateway
 from actors.keeping import Hard, Journal, Margin, Witness
@@ -17,13 +18,14 @@ from actors.log import Log
 from actors.machine import Machine
 from dkv.counters import Counters
 from dkv.entries import genesis
-from dkv.errors import Ending, Fault, Misconfigured
+from dkv.errors import Code, Ending, Fault, Misconfigured
 from dkv.ids import Founding, draw_id
 from dkv.kv.state import State
 from dkv.kv.store import Store
 from dkv.limits import ClusterLimits, Timing
 from dkv.messages import Roster
 from dkv.raft.post import Charter
+from dkv.requests import Malformed
 
 FORMAT = 1
 
@@ -44,6 +46,7 @@ class Plan(NamedTuple):
     facts: Callable[[], dict[str, Any]] = dict
     keep_log: bool = False
     certificate: bytes = b""
+    read_key: KeyReader | None = None
 
 
 class Actors(NamedTuple):
@@ -79,12 +82,7 @@ def _assemble(
     open_store: Callable[[int], Store],
     rng: Random,
 ) -> Actors:
-    hard = journal.hard()
-    if hard is None:
-        first = genesis(plan.founding, plan.limits)
-        disk = draw_id(rng)
-        hard = Hard(FORMAT, plan.name, disk, plan.joining, first.payload, first.check)
-        recovery.create(journal, witness, hard, first)
+    hard = journal.hard() or _create(plan, journal, witness, rng)
     store = open_store(hard.disk)
     found = recovery.examine(journal, witness, store.meta())
     _compare(plan, found)
@@ -107,9 +105,26 @@ def _assemble(
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
     identity = {"disk": hard.disk, "boot": boot}
     gateway = Gateway(
-        plan.name, limits, admission, lambda: {**identity, **plan.facts()}, counters[3]
+        plan.name,
+        limits,
+        admission,
+        lambda: {**identity, **plan.facts()},
+        counters[3],
+        found.founding,
+        plan.read_key or _no_certificates,
     )
     return Actors(consensus, log, machine, gateway, boot, hard.disk)
+
+
+def _create(plan: Plan, journal: Journal, witness: Witness, rng: Random) -> Hard:
+    first = genesis(plan.founding, plan.limits)
+    hard = Hard(FORMAT, plan.name, draw_id(rng), plan.joining, first.payload, first.check)
+    recovery.create(journal, witness, hard, first)
+    return hard
+
+
+def _no_certificates(_text: bytes, _name: str, _wall_s: int) -> bytes:
+    raise Malformed(Code.BAD_REQUEST, "this cluster runs without certificates")
 
 
 def _compare(plan: Plan, found: recovery.Found) -> None:
@@ -128,6 +143,8 @@ def _compare(plan: Plan, found: recovery.Found) -> None:
             f"{folder} belongs to a cluster of another authority (or of another --insecure): "
             "check --peer-trusted-ca-file and --data-dir",
         )
+    if found.hard.joining:
+        return  # it has learned the rest from its cluster
     if ours.token != theirs.token:
         raise Fault(
             Ending.WRONG_DIRECTORY,

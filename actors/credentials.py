@@ -34,6 +34,7 @@ class Doors(NamedTuple):
     authority: bytes
     clients: Trust | None
     ends: dict[str, int]
+    certificate: bytes = b""
 
     def warnings(self, now_s: int) -> list[str]:
         """Certificates that end within 30 days, a sentence each."""
@@ -76,11 +77,33 @@ class Credentials:
         if z85(certificate.curve_key).decode() != user:
             words = "your certificate is for another key than this connection's"
             raise Malformed(Code.CERTIFICATE_REFUSED, words)
+        if certificate.role == "node":
+            name, key = certificate.name, certificate.curve_key
+            return Principal(name, Role.GUEST, certificate.not_after, True, key, text)
         if certificate.role not in CLIENT_ROLES:
             words = f"a {certificate.role} certificate is not for clients: ask for one of a client"
             raise Malformed(Code.CERTIFICATE_REFUSED, words)
         role = Role[certificate.role.upper()]
         return Principal(certificate.name, role, certificate.not_after)
+
+    def read_member(self, text: bytes, name: str, wall_s: int) -> bytes:
+        """The Curve key in a member's certificate; raises `Malformed`."""
+        trust = self.doors.clients
+        if trust is None:
+            raise Malformed(Code.BAD_REQUEST, "this cluster runs without certificates")
+        try:
+            certificate = trust.read(text, "the certificate", wall_s, ("node",))
+        except CertificateError as error:
+            raise Malformed(error.code, str(error)) from error
+        if certificate.name != name:
+            words = f"the certificate is {certificate.name}'s, not {name}'s"
+            raise Malformed(Code.CERTIFICATE_REFUSED, words)
+        return certificate.curve_key
+
+    @property
+    def certificate(self) -> bytes:
+        """The text of this node's own."""
+        return self.doors.certificate
 
     def _load(self) -> Doors:
         files = self._settings.files
@@ -105,6 +128,7 @@ class Credentials:
             node.trust.authority,
             server.trust,
             ends,
+            node.certificate.text,
         )
 
     def _load_node(self, files: Files, now: int) -> Identity:

@@ -15,13 +15,15 @@ from typing import Any
 
 import msgpack
 
-from actors import replies
+from actors import asking, replies
 from actors.admission import Admission, Asked, Refusal
+from actors.asking import KeyReader
 from actors.ledger import NEVER_US, Batch, Ledger, Pending
 from dkv.address import Instant, Local, Outbox
 from dkv.counters import Counters
 from dkv.errors import Applied as Known
 from dkv.errors import Code
+from dkv.ids import Founding
 from dkv.kv.state import Command, pack_command_of
 from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
 from dkv.messages import (
@@ -41,8 +43,9 @@ from dkv.messages import (
     Say,
     Stop,
     Stopped,
+    Told,
 )
-from dkv.requests import TABLE, operation_digest
+from dkv.requests import TABLE, Malformed, operation_digest
 
 _STOP_GRACE_US = 2 * SECOND
 _FEW = 16  # requests under way that are not worth waiting for each other
@@ -65,8 +68,11 @@ class Gateway:
         admission: Admission,
         facts: Callable[[], dict[str, Any]],
         counters: Counters,
+        founding: Founding,
+        read_key: KeyReader,
     ) -> None:
         self.counters = counters
+        self._founding, self._read_key = founding, read_key
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
         self._packed_name: bytes = msgpack.packb(node)
         self._ledger = Ledger()
@@ -86,6 +92,7 @@ class Gateway:
             Applied: self._applied,
             Found: self._found,
             ReadAt: self._read_at,
+            Told: self._told,
             Refused: self._refused,
             Led: self._news,
             Heard: self._heard,
@@ -139,6 +146,8 @@ class Gateway:
             self._ledger.open(pending)
             if edge == "write":
                 self._writes.append(pending)
+            elif edge == "lead":
+                self._ask(pending)
             elif asked.header.level == "serializable":
                 self._look_up([pending], 0)
             else:
@@ -226,6 +235,19 @@ class Gateway:
         commands = tuple(p.packed for p in reads)
         self._out.append((Local.MACHINE, Lookup(number, index, max(ttl_ms, 1), commands)))
 
+    def _ask(self, pending: Pending) -> None:
+        number = self._ledger.hold([pending], NEVER_US)
+        try:
+            wall_s = self._now.wall_ms // 1_000
+            letter = asking.ask(number, pending, self._now.us, wall_s, self._read_key)
+        except Malformed as error:
+            self._ledger.take(number)
+            self._ledger.close(pending)
+            self._reply_error(pending, error.code, error.words, "no")
+            return
+        pending.posted += 1
+        self._out.append((Local.CONSENSUS, letter))
+
     # == in: answers =============================================================================
     def _applied(self, letter: Applied) -> None:
         """An answer is for whoever asked the same under this place, in whichever batch; another
@@ -275,6 +297,26 @@ class Gateway:
         if held:  # looked at again in a moment, or when a leader is known
             self._ledger.hold(held, self._now.us + _HOLD_US, batch.attempt + 1)
 
+    def _told(self, letter: Told) -> None:
+        batch = self._ledger.take(letter.batch)
+        if batch is None or batch.members[0].done:
+            return
+        (pending,) = batch.members
+        answer = asking.read(letter)
+        if answer.code in asking.PASSING and answer.applied == "no":
+            pending.refused += 1
+            pending.refused_code = answer.code
+            pending.refused_words = answer.words
+            self._ledger.hold([pending], self._now.us + _HOLD_US)
+            return
+        self._ledger.close(pending)
+        if answer.code is Code.OK:
+            out = replies.result(pending.asked.slip, self._node, 0, answer.result)
+            self._out.append(out)
+        else:
+            applied: Known = "unknown" if answer.applied == "unknown" else "no"
+            self._reply_error(pending, answer.code, answer.words, applied)
+
     @staticmethod
     def _may_go_on(pending: Pending, code: Code) -> bool:
         """Reads, and writes of a session, outlive a change of leader; and a refusal for want of
@@ -306,6 +348,9 @@ class Gateway:
         reads = [p for p in waiting if p.asked.request.edge == "read"]
         batch.retry_us = NEVER_US
         self._ledger.again(number, batch)
+        for pending in [p for p in waiting if p.asked.request.edge == "lead"]:
+            self._ledger.take(number)
+            self._ask(pending)
         if reads:
             self._ledger.take(number)
             self._ask_index(reads, batch.attempt + 1)
@@ -383,10 +428,9 @@ class Gateway:
     def _give_up(self, pending: Pending) -> None:
         """Its time is over, or it may not be tried again."""
         self._ledger.close(pending)
-        is_write = pending.asked.request.edge == "write"
-        if not is_write or pending.surely_not_applied:
+        if not asking.is_change(pending) or pending.surely_not_applied:
             code = Code(pending.refused_code or Code.NO_LEADER)
-            self._reply_error(pending, code, "", "no")
+            self._reply_error(pending, code, pending.refused_words, "no")
         else:
             self._reply_error(pending, Code.TIMEOUT, "no answer within the deadline", "unknown")
 
@@ -426,7 +470,10 @@ class Gateway:
             self._gathering[number] = (pending, {})
             self._out.extend((actor, Describe(number)) for actor in _DESCRIBED)
             return
-        fields = self._members() if op == "members" else self._presented(pending)
+        if op == "introduce":
+            fields = asking.introduction(self._founding, self._limits, self._roster)
+        else:
+            fields = self._members() if op == "members" else self._presented(pending)
         self._out.append(replies.result(pending.asked.slip, self._node, 0, fields))
 
     def _members(self) -> dict[str, Any]:
@@ -436,6 +483,7 @@ class Gateway:
             "members": [
                 {"name": name, "peer_address": peer, "client_address": client}
                 for name, peer, _key, client in self._roster.members
+                if name not in self._roster.gone
             ],
             "limits": self._limits._asdict(),
         }

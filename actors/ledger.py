@@ -28,7 +28,7 @@ class Pending:
 
     __slots__ = (
         *("asked", "deadline_us", "done", "packed", "place"),
-        *("posted", "refused", "refused_code", "size"),
+        *("posted", "refused", "refused_code", "refused_words", "size"),
     )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
@@ -39,6 +39,7 @@ class Pending:
         self.posted = 0
         self.refused = 0
         self.refused_code = 0
+        self.refused_words = ""
         self.done = False
         self.size = len(packed) + _REQUEST_BYTES
         self.place: tuple[int, int] | None = None

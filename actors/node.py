@@ -29,6 +29,7 @@ from actors.directory import DataDirectory
 from actors.doorkeeper import Doorkeeper
 from actors.doorprobe import Entrances, draw_key_pair, probe
 from actors.garbage import Garbage
+from actors.joining import Introduced, Joining
 from actors.mailbox import Context, Mailbox, Slot
 from actors.notebook import Notebook
 from actors.port import CLIENT_DOMAIN, PEER_DOMAIN, ClientPort, PeerPort
@@ -37,7 +38,7 @@ from actors.transport import Transport
 from dkv.address import Local
 from dkv.config import Settings, check_settings
 from dkv.errors import DkvError, Ending, Fault
-from dkv.ids import Address, Founding
+from dkv.ids import Address, Founding, parse_address
 from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
 from dkv.messages import Roster, Say, Stop, Stopped
 
@@ -56,14 +57,21 @@ class Failed(NamedTuple):
     error: BaseException
 
 
+Event = Say | Stopped | Failed | Roster | int
+
+
 class Node:
     """One run. `run` returns the exit code; what stops a start is raised as `DkvError`."""
 
-    def __init__(self, settings: Settings, announcer: Announcer) -> None:
+    def __init__(
+        self, settings: Settings, announcer: Announcer, joining: Joining | None = None
+    ) -> None:
+        """`joining`: how to become a member, where this node was not born as one."""
         check_settings(settings)
+        self._joining = joining
         self._settings = settings
         self._announcer = announcer
-        self._events: SimpleQueue[Say | Stopped | Failed | int] = SimpleQueue()
+        self._events: SimpleQueue[Event] = SimpleQueue()
         self._signals = 0
         self._rng = SystemRandom()
         self._stranger = draw_key_pair()
@@ -78,7 +86,7 @@ class Node:
         self._directory = DataDirectory(self._settings.data_dir)
         try:
             self._open_notebook()
-            self._members = self._known_members()
+            self._prepare()
             self._roster = self._make_roster()
             actors = self._assemble()
             self._open(actors)
@@ -96,41 +104,73 @@ class Node:
         except Fault as error:
             self._say("warning", "notebook", f"{error}; addresses are not remembered")
 
+    def _prepare(self) -> None:
+        """Who the members are, and what makes the cluster; an empty disk that is to join asks."""
+        settings, authority = self._settings, self._credentials.doors.authority
+        self._introduced: Introduced | None = None
+        self._members = self._known_members()
+        self._founding = Founding(authority, settings.token, tuple(self._members))
+        if self._joining is None or self._noted("joined"):
+            return
+        known = self._introduced = self._joining.introduce()
+        if known.founding.authority != authority:
+            raise Fault(Ending.NOT_JOINED, "that cluster has certificates of another authority")
+        self._founding = known.founding
+        self._members = {**known.addresses, **self._members}
+
+    def _noted(self, what: str) -> Any:
+        return self._notebook.get(what) if self._notebook else None
+
     def _known_members(self) -> dict[str, Address]:
         """As told; else as remembered; else this node alone."""
         if self._settings.members:
             return self._settings.members
-        noted = self._notebook.get("members") if self._notebook else None
+        noted = self._noted("members")
         if noted:
             return {name: Address(*address) for name, address in noted.items()}
         listening = self._settings.listen_peer
         alone = Address(listening.host or "127.0.0.1", listening.port)
         return {self._settings.name: alone}
 
-    def _note(self) -> None:
+    def _note(self, **more: Any) -> None:
         if self._notebook is not None:
             members = {name: list(address) for name, address in self._members.items()}
             try:
-                self._notebook.write({"members": members})
+                self._notebook.write({"members": members, **more})
             except Fault as error:
                 self._say("warning", "notebook", f"{error}; addresses are not remembered")
 
     def _make_roster(self) -> Roster:
-        doors = self._credentials.doors
-        advertised = self._settings.advertised
+        doors, told = self._credentials.doors, self._introduced
+        keys = {**(told.keys if told else {}), **doors.keys}
+        clients = {**(told.clients if told else {}), **self._settings.advertised}
         return Roster(
             tuple(
-                (name, str(address), doors.keys.get(name, b""), str(advertised.get(name, "")))
+                (name, str(address), keys.get(name, b""), str(clients.get(name, "")))
                 for name, address in self._members.items()
             )
         )
+
+    def _admit(self, roster: Roster) -> None:
+        """The members changed, or where they are."""
+        doors = self._credentials.doors
+        known = {key: name for name, _peer, key, _client in roster.members if key}
+        self._doorkeeper.peers = {**known, **doors.peers}
+        found = {
+            name: parse_address(peer)
+            for name, peer, _key, _client in roster.members
+            if name not in roster.gone
+        }
+        if found != self._members:
+            self._members = found
+            self._note()
 
     def _assemble(self) -> Actors:
         settings, secure = self._settings, self._credentials.is_secure
         plan = Plan(
             settings.name,
-            Founding(self._credentials.doors.authority, settings.token, tuple(self._members)),
-            settings.limits,
+            self._founding,
+            self._introduced.limits if self._introduced else settings.limits,
             settings.timing,
             self._roster,
             str(settings.data_dir),
@@ -139,11 +179,17 @@ class Node:
             self._stranger.public.decode(),
             self._facts,
             settings.keep_log,
+            self._credentials.certificate if secure else b"",
+            self._credentials.read_member if secure else None,
         )
         folder = self._directory
-        return assemble(
+        actors = assemble(
             plan, folder.journal(), folder.witness(), folder.margin(), folder.table, self._rng
         )
+        if self._joining is not None and self._introduced is not None:
+            self._joining.join(actors.disk)
+            self._note(joined=True)
+        return actors
 
     def _facts(self) -> dict[str, Any]:
         """For `status`. `cpu`: microseconds of the whole process and of each shell; what is beyond
@@ -288,13 +334,16 @@ class Node:
         )
         probe(self._context, entrances, doors.peer, self._stranger)
 
-    def _take(self, event: Say | Stopped | Failed | int) -> None:
-        """Say what is to be said; an actor that failed ends the node."""
+    def _take(self, event: Event) -> None:
+        """Say what is to be said; an actor that failed ends the node; members are let in and noted
+        down."""
         match event:
             case Say(severity, reason, words):
                 self._say(severity, reason, words)
             case Failed():
                 self._fail(event)
+            case Roster():
+                self._admit(event)
             case _:
                 pass
 
@@ -318,7 +367,7 @@ class Node:
         except DkvError as error:
             self._say("error", "reload", f"{error}; the certificates of before stay in use")
             return
-        self._doorkeeper.peers = self._credentials.doors.peers
+        self._doorkeeper.peers = {**self._doorkeeper.peers, **self._credentials.doors.peers}
         self._ends |= self._credentials.doors.ends
         self._roster = self._make_roster()
         self._slots[Local.CONSENSUS].post([self._roster])

@@ -85,7 +85,7 @@ class Shell(threading.Thread):
         desks: list[Desk],
         transport: Transport | None,
         clients: ClientPort | None,
-        report: Callable[[Say | Stopped], None],
+        report: Callable[[Say | Stopped | Roster], None],
         failed: Callable[[str, list[Any], BaseException], None],
     ) -> None:
         super().__init__(name=name, daemon=True)
@@ -228,6 +228,8 @@ class Shell(threading.Thread):
         """New members, addresses or keys: also this node's own may have changed."""
         if self._transport is not None:
             self._transport.introduce(roster)
+        if self._clients is not None:  # the shell of consensus, who has said it
+            self._report(roster)
         for desk in self._desks:
             for source, _budget in desk.sources:
                 if isinstance(source, Port):

@@ -221,7 +221,9 @@ class _Bench:
             )
         secured = {k: self._options.get(k) for k in ("cert", "key", "cacert", "passphrase")}
         insecure = bool(self._options.get("insecure"))
-        credentials, certificate = load_credentials(**secured, insecure=insecure)
+        credentials, certificate = load_credentials(
+            *(secured[f] for f in ("cert", "key", "cacert")), insecure, secured["passphrase"]
+        )
         chosen = leader if self._plan.route == "leader" else ""
         return Target(addresses, chosen, credentials, certificate)
 

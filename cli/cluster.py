@@ -1,4 +1,4 @@
-"""`dkvctl member list` and `dkvctl status`.
+"""`dkvctl status`: every node, asked by itself.
 
 Owns: which facts of a node are shown, and what counts as unhealthy. Must never know how a node
 gathers them.
@@ -13,30 +13,14 @@ import click
 from rich.filesize import decimal
 
 from cli.endings import Ended, Exit
-from cli.options import Choices, Group, SharedOptions
+from cli.options import Choices, SharedOptions
 from cli.output import Record, emit_rows, note
 from dkv.client import AsyncClient, Denied, RequestError
 from dkv.security.words import end_in_words
 
 _LAG_MAX = 10_000  # entries that a node may be behind the furthest and still be well
-_MEMBER = ("name", "leader", "peer_address", "client_address")
 _STATUS = ("node", "address", "role", "leader", "term", "commit", "applied", "lag", "log", "state")
 _SPACE = {1: "its disk is nearly full: free some", 2: "its disk is full"}
-
-
-@click.group(cls=Group)
-def member() -> None:
-    """The members of the cluster."""
-
-
-@member.command(name="list")
-@click.pass_obj
-def list_members(run: Choices) -> None:
-    """List members and their addresses, as one node knows them."""
-    with run.client() as kv:
-        known = kv.members()
-    rows = [{**m, "leader": m["name"] == known["leader"]} for m in known["members"]]
-    emit_rows(run.form, rows, _MEMBER)
 
 
 @click.command(cls=SharedOptions)

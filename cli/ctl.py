@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
-from cli import cluster, importing, keys
+from cli import cluster, health, importing, keys, leadership, membership
 from cli.bench import bench
 from cli.certs import certs
 from cli.checks import check
@@ -71,7 +71,9 @@ for command in (
     keys.delete,
     keys.list_keys,
     importing.import_keys,
-    cluster.member,
+    membership.member,
+    leadership.leader,
+    health.health,
     cluster.status,
     certs,
     check,

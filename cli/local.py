@@ -107,6 +107,10 @@ class _Cluster:
             if code is None:
                 continue
             del self._nodes[name]
+            if code == Ending.REMOVED:
+                click.echo(f"{name} was removed from the cluster; the others go on", err=True)
+                del self._start_at[name]
+                continue
             if code in _FINAL or code == 2:
                 click.echo(
                     f"{name} ended with {code}; see above. The others are stopped.", err=True

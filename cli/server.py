@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from actors.announcer import Announcer
 from actors.node import Crashed, Node
 from cli.inspection import inspect
+from cli.joining import Joiner
 from cli.local import local
 from dkv import __version__
 from dkv.config import Files, Settings
@@ -87,6 +88,12 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     help="existing: this disk joins a cluster that runs.",
 )
 @click.option(
+    "--join",
+    default="",
+    metavar="HOST:PORT,…",
+    help="Client addresses of members: this node joins their cluster, which has invited it.",
+)
+@click.option(
     "--initial-cluster-token", default="dkv", show_default=True, help="Tells clusters apart."
 )
 @click.option(
@@ -146,7 +153,8 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
         return
     settings = _settings(given)
     announcer = Announcer(settings.name, given["log_level"])
-    ctx.exit(Node(settings, announcer).run())
+    joiner = Joiner(settings, announcer) if settings.join else None
+    ctx.exit(Node(settings, announcer, joiner).run())
 
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
@@ -171,7 +179,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         _members(given["initial_cluster"], "--initial-cluster"),
         _members(given["advertise_nodes"], "--advertise-nodes"),
         given["initial_cluster_token"],
-        given["initial_cluster_state"] == "existing",
+        given["initial_cluster_state"] == "existing" or bool(given["join"].strip()),
         _files(given),
         ClusterLimits(*(given[field] for field in ClusterLimits._fields)),
         _TIMING._replace(
@@ -181,6 +189,7 @@ def _settings(given: dict[str, Any]) -> Settings:
             step_down_us=given["step_down_timeout_ms"] * MS,
         ),
         given["keep_log"],
+        tuple(parse_address(a, "--join") for a in given["join"].split(",") if a.strip()),
     )
 
 

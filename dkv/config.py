@@ -26,7 +26,8 @@ class Files(NamedTuple):
 class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
     `advertised`: name → client address, for clients that ask. `files` None: without security.
-    `keep_log`: never forget the log's head."""
+    `keep_log`: never forget the log's head. `join`: client addresses of members, any of which lets
+    this node in."""
 
     name: str
     data_dir: Path
@@ -40,13 +41,14 @@ class Settings(NamedTuple):
     limits: ClusterLimits
     timing: Timing
     keep_log: bool = False
+    join: tuple[Address, ...] = ()
 
 
 def check_settings(settings: Settings) -> None:
     """Raise `Misconfigured`, in words, when the settings contradict themselves."""
     check_name(settings.name, "--name")
     check_limits(settings.limits, settings.timing)
-    if settings.members and settings.name not in settings.members:
+    if settings.members and settings.name not in settings.members and not settings.join:
         raise Misconfigured(
             f"--initial-cluster names {', '.join(settings.members)}, and not this node, "
             f"{settings.name}: it must list every member, this one too"

@@ -250,9 +250,11 @@ class Continue(NamedTuple):
 
 # == every actor =================================================================================
 class Roster(NamedTuple):
-    """Members, keys and addresses. From consensus to its shell, the log and the gateway."""
+    """Members, keys and addresses. From consensus to its shell, the log and the gateway. `gone` are
+    the names among them that were removed: they are told so when they come."""
 
     members: tuple[Member, ...]
+    gone: tuple[str, ...] = ()
 
 
 class Describe(NamedTuple):

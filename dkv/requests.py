@@ -18,6 +18,7 @@ from dkv.limits import (
     INT_MAX,
     LIST_LIMIT_DEFAULT,
     LIST_LIMIT_MAX,
+    NAME_BYTES_MAX,
     RANGE_DELETE_MAX,
     REQUEST_TTL_MS_DEFAULT,
     REQUEST_TTL_MS_MAX,
@@ -48,7 +49,8 @@ class Field(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One op. `edge`: `write` goes through the log, `read` to the state, `here` to the gateway."""
+    """One op. `edge`: `write` goes through the log, `read` to the state, `here` to the gateway,
+    `lead` to the leader's consensus."""
 
     op: str
     edge: str
@@ -58,6 +60,7 @@ class Request(NamedTuple):
     returns: tuple[tuple[str, str], ...] = ()
     grows: bool = False  # refused while disks are low
     numbered: bool = False  # in a session it takes a sequence, and is executed once
+    nodes: bool = False  # with a node's certificate, else an admin's
 
 
 _KEY = Field("key", bytes, "the key", "key_bytes_max", required=True, least=1)
@@ -73,6 +76,23 @@ _RANGE = (
     ),
     Field("start", bytes, "keys from this on", "key_bytes_max", default=b""),
     Field("end", bytes, "keys before this; empty: no end", "key_bytes_max", default=b""),
+)
+_NAME = Field("name", str, "a member", NAME_BYTES_MAX, required=True, least=1)
+_ADDRESS_BYTES = 300
+_PEER = Field("peer_address", str, "host:port for the others", _ADDRESS_BYTES, default="")
+_CLIENT = Field("client_address", str, "host:port for clients", _ADDRESS_BYTES, default="")
+_FORCE = Field("force", bool, "also if a majority would then be silent", 0, default=False)
+_SURVEY = (
+    ("leader", "str"),
+    ("term", "int"),
+    ("index", "int: the log entry that says who the members are"),
+    ("pending", "bool: that entry is not committed yet"),
+    ("commit", "int"),
+    (
+        "members",
+        "array of {name, role, promote, disk, peer_address, client_address, since, alive, "
+        "heard_ms, match, lag_entries, lag_ms, space}",
+    ),
 )
 _KEY_REVISION = ("key_revision", "int: the revision of the key's newest change; 0: absent")
 
@@ -204,6 +224,94 @@ TABLE: dict[str, Request] = {
                 ("log", "map"),
                 ("machine", "map"),
             ),
+        ),
+        Request(
+            "member_list",
+            "lead",
+            Role.READER,
+            "The members as the leader sees them.",
+            (),
+            _SURVEY,
+        ),
+        Request(
+            "member_add",
+            "lead",
+            Role.ADMIN,
+            "Invite a node: once it has joined it is a learner, and votes when it is close.",
+            (
+                _NAME,
+                _PEER,
+                _CLIENT,
+                Field("learner", bool, "it stays a learner", 0, default=False),
+            ),
+            _SURVEY,
+        ),
+        Request(
+            "member_remove",
+            "lead",
+            Role.ADMIN,
+            "Remove a member: its disk never counts again.",
+            (_NAME, _FORCE),
+            _SURVEY,
+        ),
+        Request(
+            "member_promote",
+            "lead",
+            Role.ADMIN,
+            "Let a learner vote.",
+            (_NAME, _FORCE),
+            _SURVEY,
+        ),
+        Request(
+            "member_update",
+            "lead",
+            Role.ADMIN,
+            "Another address of a member, or another certificate (and so key).",
+            (
+                _NAME,
+                _PEER,
+                _CLIENT,
+                Field("certificate", bytes, "the file's text", 4096, default=b""),
+            ),
+            _SURVEY,
+        ),
+        Request(
+            "leader_transfer",
+            "lead",
+            Role.ADMIN,
+            "Hand leadership over, to a voter that is up.",
+            (Field("name", str, "to whom; empty: the furthest", NAME_BYTES_MAX, default=""),),
+            (("leader", "str: who was told to take over, and began to"),),
+        ),
+        Request(
+            "join",
+            "lead",
+            Role.GUEST,
+            "An invited node has come with this disk; or a member says where it is now.",
+            (
+                _NAME,
+                Field("disk", int, "its disk id", INT_MAX, required=True, least=1),
+                _PEER,
+                _CLIENT,
+            ),
+            _SURVEY,
+            nodes=True,
+        ),
+        Request(
+            "introduce",
+            "here",
+            Role.GUEST,
+            "What an empty disk needs to be made a member's of this cluster.",
+            (),
+            (
+                ("authority", "bin"),
+                ("token", "str"),
+                ("names", "array of str: the founders"),
+                ("salt", "bin"),
+                ("limits", "map: the cluster-wide limits by name"),
+                ("members", "array of {name, peer_address, client_address, key}"),
+            ),
+            nodes=True,
         ),
         Request(
             "present",

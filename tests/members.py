@@ -50,12 +50,11 @@ class Members:
         if name not in self.names:
             self.names = (*self.names, name)
 
-    def question(self, node: str, op: str, came: str = "", **fields: Any) -> int:
-        """Ask what a gateway would; the number under which the answer will be found. `came`: the
-        node whose certificate asks."""
+    def question(self, node: str, op: str, **fields: Any) -> int:
+        """Ask what a gateway would; the number under which the answer will be found."""
         self._asked += 1
         number = QUESTIONS + self._asked
-        question = pack_question(Question(op, {**_DEFAULTS.get(op, {}), **fields}, came))
+        question = pack_question(Question(op, {**_DEFAULTS.get(op, {}), **fields}, ""))
         self.deliver(node, Local.CONSENSUS, Ask(number, 5_000, question))
         return number
 
@@ -63,10 +62,10 @@ class Members:
         self.run_until(lambda: number in self.told, within_us)
         return self.told[number]
 
-    def manage(self, node: str, op: str, came: str = "", **fields: Any) -> Any:
+    def manage(self, node: str, op: str, **fields: Any) -> Any:
         """The answer: a map, or the code of the refusal. Asked again while it may pass."""
         while True:
-            told = self.answer(self.question(node, op, came, **fields))
+            told = self.answer(self.question(node, op, **fields))
             if told.code not in (Code.NO_LEADER, Code.NOT_LEADER, Code.CHANGE_PENDING):
                 break
             self.run(50 * MS)
@@ -86,7 +85,7 @@ class Members:
         actors = self.nodes[name].actors
         assert actors is not None
         where = {"peer_address": f"{name}:2380", "client_address": f"{name}:3000"}
-        return self.manage(by, "join", name, disk=actors.disk, **where)
+        return self.manage(by, "join", name=name, disk=actors.disk, **where)
 
     def voters(self) -> list[str]:
         """As the leader knows them."""

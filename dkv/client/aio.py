@@ -111,6 +111,9 @@ class AsyncClient:
     async def members(self) -> dict[str, Any]:
         return await self._do(calls.members())
 
+    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        return await self._do(calls.ask(op, fields))
+
     async def state_hash(self, index: int = 0, *, level: str | None = None) -> dict[str, Any]:
         return await self._do(calls.state_hash(index, level or self.read_level))
 

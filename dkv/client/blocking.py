@@ -18,6 +18,7 @@ from dkv.client.calls import Ask, Deleted, Item, Key, Page, Written
 from dkv.client.engine import Engine, FilePath
 from dkv.client.pipeline import Pipeline
 from dkv.errors import RequestError
+from dkv.security.certificate import CLIENT_ROLES
 
 T = TypeVar("T")
 _CLOSE_US = 500_000
@@ -32,6 +33,7 @@ class Client:
     seconds. `read_level` serializable: reads are answered by any node as it is, perhaps older.
     `pin` keeps to the nodes named; else reads are spread over the cluster, and writes go to its
     leader. `pipeline` False: one request a message, also in a `pipeline()`, for comparison.
+    `role` "node": the certificate is a node's, which may join its cluster and nothing else.
 
     Writes are made within a session, so that a retry after a lost answer is executed once. Raises
     `Misconfigured` for bad endpoints or files, `CertificateError` for bad certificates; each call
@@ -51,10 +53,14 @@ class Client:
         pin: bool = False,
         passphrase: str | None = None,
         pipeline: bool = True,
+        role: str = "",
     ) -> None:
         self.timeout, self.read_level = timeout, read_level
         self._lock = threading.RLock()
-        self._engine = Engine(endpoints, cert, key, cacert, insecure, pin, passphrase, pipeline)
+        roles = (role,) if role else CLIENT_ROLES
+        self._engine = Engine(
+            endpoints, cert, key, cacert, insecure, pin, passphrase, pipeline, roles
+        )
         self._poll_set: list[tuple[Any, int]] = []
         self._places: dict[Any, tuple[int, bool]] = {}  # socket -> (line, is its monitor)
         self._register()
@@ -125,6 +131,11 @@ class Client:
     def status(self, endpoint: int | None = None) -> dict[str, Any]:
         """A node's own facts: any node's, or that of the endpoint with this number."""
         return self._do(calls.status(endpoint))
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """A request about the cluster itself, by its name in docs/protocol.md: `member_list`,
+        `member_add`, `leader_transfer`, …; its result."""
+        return self._do(calls.ask(op, fields))
 
     def state_hash(self, index: int = 0, *, level: str | None = None) -> dict[str, Any]:
         """`index` and `hash`: the sum of the state of the node that answers, as of a log entry (0:

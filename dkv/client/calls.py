@@ -128,6 +128,11 @@ def members() -> Ask[dict[str, Any]]:
     return Ask("members", {}, _result)
 
 
+def ask(op: str, fields: dict[str, Any]) -> Ask[dict[str, Any]]:
+    """Any request of the table whose result is a map."""
+    return Ask(op, fields, _result)
+
+
 def state_hash(index: int, level: str) -> Ask[dict[str, Any]]:
     return Ask("hash", {"index": index}, _result, level)
 

@@ -48,7 +48,7 @@ _EARLIER_US = 50 * MS
 _PRESENT = b"present"  # the id of the request that shows the certificate
 
 # Twice is as good as once: at worst a session that nobody uses expires.
-_HARMLESS = frozenset(("open_session", "keep_alive", "close_session"))
+_HARMLESS = frozenset(("open_session", "keep_alive", "close_session", "join"))
 _IN_A_SESSION = frozenset(("keep_alive", "close_session"))
 
 
@@ -109,7 +109,7 @@ class Core:
         the error, once."""
         row = TABLE[op]
         in_session = in_session and row.numbered
-        is_write = row.edge == "write"
+        is_write = row.edge == "write" or (row.edge == "lead" and op != "member_list")
         may_repeat = not is_write or in_session or op in _HARMLESS
         command = self._pack_command(op, fields)
         deadline_us = self.now_us + timeout_us

@@ -19,6 +19,7 @@ from dkv.client.wire import Credentials, Line
 from dkv.errors import Misconfigured
 from dkv.ids import parse_address
 from dkv.limits import MIB
+from dkv.security.certificate import CLIENT_ROLES
 from dkv.security.identity import load_identity
 
 _REPLY_BYTES_MAX = 32 * MIB
@@ -44,12 +45,15 @@ class Engine:
         pin: bool,
         passphrase: str | None,
         pipeline: bool = True,
+        roles: tuple[str, ...] = CLIENT_ROLES,
     ) -> None:
         named = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
         addresses = [str(parse_address(e, "endpoint")) for e in named if e.strip()]
         if not addresses:
             raise Misconfigured("no endpoint: name at least one node as host:port")
-        self._credentials, certificate = load_credentials(cert, key, cacert, insecure, passphrase)
+        self._credentials, certificate = load_credentials(
+            cert, key, cacert, insecure, passphrase, roles
+        )
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.lines: list[Line] = []
         self.core = Core(
@@ -144,6 +148,7 @@ def load_credentials(
     cacert: FilePath | None,
     insecure: bool,
     passphrase: str | None,
+    roles: tuple[str, ...] = CLIENT_ROLES,
 ) -> tuple[Credentials | None, bytes]:
     """Curve keys and the certificate to present; (None, b"") without security."""
     if insecure:
@@ -154,7 +159,9 @@ def load_credentials(
             "or insecure, for a cluster that runs without security"
         )
     now = int(time.time())
-    identity = load_identity(Path(cert), Path(key), Path(cacert), now, passphrase=passphrase)
+    identity = load_identity(
+        Path(cert), Path(key), Path(cacert), now, passphrase=passphrase, roles=roles
+    )
     servers = identity.server_keys_z85(now)
     if not servers:
         raise Misconfigured(f"{cacert}: it names no server certificate that is valid now")

@@ -42,5 +42,7 @@ class Introductions:
         whomever it knows."""
         if not config.is_formed or own not in config.names:
             return Roster(tuple(m for m in self._said.values() if m[1]))
-        names = dict.fromkeys((*config.names, *(seat.name for seat in config.removed)))
-        return Roster(tuple(self._said[n] for n in names if n in self._said and self._said[n][1]))
+        gone = [seat.name for seat in config.removed if seat.name not in config.names]
+        names = dict.fromkeys((*config.names, *gone))
+        known = tuple(self._said[n] for n in names if n in self._said and self._said[n][1])
+        return Roster(known, tuple(dict.fromkeys(gone)))

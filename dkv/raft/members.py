@@ -81,7 +81,7 @@ def _add(raft: "Raft", lead: "Leader", asker: Asker, question: questions.Questio
 def _join(raft: "Raft", lead: "Leader", asker: Asker, question: questions.Question) -> None:
     fields = question.fields
     came = Seat(
-        question.name,
+        fields["name"],
         fields["disk"],
         peer=fields["peer_address"],
         client=fields["client_address"],
@@ -252,7 +252,7 @@ def announce(raft: "Raft", leader: str, lead: "Leader | None") -> None:
         return
     raft.announced_us = raft.now.us
     raft.counters.add("announcements")
-    fields = {"disk": raft.disk, "peer_address": peer, "client_address": client}
+    fields = {"name": name, "disk": raft.disk, "peer_address": peer, "client_address": client}
     question = questions.pack(questions.Question("join", fields, name, key, raft.certificate))
     if lead is not None:
         ask(raft, lead, (None, 0), Ask(0, 1_000, question))

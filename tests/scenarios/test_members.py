@@ -70,7 +70,7 @@ def test_who_was_not_invited_or_has_another_disk_is_refused_with_what_to_type() 
     world.start("n4")
     assert world.come("n4", leader) is Code.NOT_INVITED
     follower = next(n for n in world.names if n != leader)
-    told = world.answer(world.question(leader, "join", follower, **where(follower, disk=99)))
+    told = world.answer(world.question(leader, "join", name=follower, **where(follower, disk=99)))
     assert told.code == Code.ANOTHER_DISK
     assert f"dkvctl member replace {follower} {follower}".encode() in told.answer
 

@@ -304,11 +304,10 @@ class Player:
         if op == "join":
             disk = self._world.nodes[name].actors.disk
             address = {"peer_address": f"{name}:2380", "client_address": f"{name}:3000"}
-            fields = {"disk": disk, **address}
+            fields = {"name": name, "disk": disk, **address}
         fields |= {word: True for word in words if word in ("force", "learner")}
-        came = name if op == "join" else ""
         called = {"transfer": "leader_transfer", "join": "join"}.get(op, f"member_{op}")
-        number = self._world.question(node, called, came, **fields)
+        number = self._world.question(node, called, **fields)
         if "as" in words:
             self.stage.questions[words[-1]] = number
 

@@ -90,14 +90,19 @@ class Churn:
                 self.world.newcomer(name)
             if self.world.nodes[name].actors is None:
                 self.world.start(name)
-            self._ask("join", self._where(name), lambda: self._end(what), came=name)
+            self._ask("join", self._where(name), lambda: self._end(what))
 
         self._ask("member_add", {"name": name, "learner": learner}, invited)
 
     def _where(self, name: str) -> dict[str, Any]:
         hard = self.world.nodes[name].disk.hard
         disk = hard.disk if hard else 0
-        return {"disk": disk, "peer_address": f"{name}:2380", "client_address": f"{name}:3000"}
+        return {
+            "name": name,
+            "disk": disk,
+            "peer_address": f"{name}:2380",
+            "client_address": f"{name}:3000",
+        }
 
     def _shrink(self, who: int) -> None:
         name = self._voter(who)
@@ -149,16 +154,15 @@ class Churn:
         fields: dict[str, Any],
         then: Callable[[], None],
         tries: int = _TRIES,
-        came: str = "",
     ) -> None:
         seated = [n for n in self.seated() if n in self.world.running()] if self._lives() else []
         if self.over or not tries or not seated:
             self._end()
             return
-        number = self.world.question(self.dice.choice(seated), op, came, **fields)
+        number = self.world.question(self.dice.choice(seated), op, **fields)
 
         def again() -> None:
-            self._ask(op, fields, then, tries - 1, came)
+            self._ask(op, fields, then, tries - 1)
 
         def look(looks: int) -> None:
             told = self.world.told.get(number)

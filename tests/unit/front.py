@@ -9,6 +9,7 @@ from actors.gateway import Gateway
 from dkv.address import Client, Instant, Local
 from dkv.counters import Counters
 from dkv.errors import Code
+from dkv.ids import Founding
 from dkv.kv.sessions import pack_answer
 from dkv.limits import MS, ClusterLimits
 from dkv.messages import Applied, FromClient, Led, Lookup, Propose, ReadIndex, Say
@@ -25,12 +26,22 @@ def verify(text: bytes, user: str, wall_s: int) -> Principal:
     return Principal(name, ROLES[role], 2**40)
 
 
+FOUNDING = Founding(b"authority", "token", ("n1", "n2", "n3"))
+
+
+def no_key(_text: bytes, name: str, _wall_s: int) -> bytes:
+    """Of a member's certificate."""
+    return name.encode()
+
+
 class Front:
     def __init__(self, *, secure: bool = False, limits: ClusterLimits | None = None) -> None:
         self.limits = limits or ClusterLimits()
         self.counters = Counters()
         self.admission = Admission(self.limits, verify if secure else None, "", self.counters)
-        self.gateway = Gateway("n1", self.limits, self.admission, dict, self.counters)
+        self.gateway = Gateway(
+            "n1", self.limits, self.admission, dict, self.counters, FOUNDING, no_key
+        )
         self.now_us = 1_000_000
         self.inside: list[Any] = []  # letters to the other actors
         self.replies: list[tuple[bytes, dict[str, Any]]] = []  # each of a burst is one
