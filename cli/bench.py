@@ -219,10 +219,12 @@ class _Bench:
                 "--route spread",
                 Exit.UNAVAILABLE,
             )
-        secured = {k: self._options.get(k) for k in ("cert", "key", "cacert", "passphrase")}
-        insecure = bool(self._options.get("insecure"))
         credentials, certificate = load_credentials(
-            *(secured[f] for f in ("cert", "key", "cacert")), insecure, secured["passphrase"]
+            self._options.get("cert"),
+            self._options.get("key"),
+            self._options.get("cacert"),
+            bool(self._options.get("insecure")),
+            self._options.get("passphrase"),
         )
         chosen = leader if self._plan.route == "leader" else ""
         return Target(addresses, chosen, credentials, certificate)

@@ -1,6 +1,6 @@
 """`dkvctl health`: may this cluster be relied on? For people, probes and load balancers.
 
-Owns: what counts as alive, ready and whole, and the exit code. Must never know how a node finds out.
+Owns: what counts as alive, ready and whole, and the exit code. Must never know how a node knows.
 
     --live     the node named answers: it need not be restarted
     --ready    it answers a linearizable read: it may be sent requests

@@ -114,7 +114,8 @@ def _tell_start(survey: dict[str, Any], name: str) -> None:
     doors = [m["client_address"] for m in survey["members"] if m["client_address"]]
     note(
         f"{name} is invited. Start it with an empty data directory and its certificates:\n"
-        f"  dkv --name {name} --join {','.join(doors) or 'HOST:PORT'} --peer-cert-file {name}.cert …"
+        f"  dkv --name {name} --join {','.join(doors) or 'HOST:PORT'} "
+        f"--peer-cert-file {name}.cert …"
     )
 
 

@@ -74,6 +74,7 @@ class Cluster:
         self.clients = dict(zip(self.names, ports[size:], strict=True))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.options = list(options)
+        self.joined: set[str] = set()  # nodes that came later
         self.patience_s = PATIENCE_S
         if secure:
             self.authority = make_certificates(folder / "certs", self.names)
@@ -110,9 +111,29 @@ class Cluster:
                 "key-file": str(certs / "server.key"),
                 "trusted-ca-file": str(certs / "trust"),
             }
+        if name in self.joined:
+            doors = [n for n in self.clients if n != name and n in self.processes]
+            options |= {"initial-cluster": "", "advertise-nodes": ""}
+            options["join"] = ",".join(self.endpoints(*doors))
         options |= {key.replace("_", "-"): value for key, value in changes.items()}
         insecure = [] if self.secure else ["--insecure"]
         return [*(f"--{k}={v}" for k, v in options.items()), *insecure, *self.options]
+
+    def newcomer(self, name: str) -> None:
+        """A node that is not started yet, and no member; under a known name, an empty disk."""
+        if name not in self.names:
+            self.names.append(name)
+            self.hosts[name] = "127.0.0.1"
+            self.peers[name], self.clients[name] = free_ports(2)
+            if self.secure:
+                issue(self.authority, self.folder / "certs", name, "node")
+        self.joined.add(name)
+
+    def renumber(self) -> None:
+        """Every node gets new ports, for its next start."""
+        ports = free_ports(2 * len(self.names))
+        self.peers = dict(zip(self.names, ports[::2], strict=True))
+        self.clients = dict(zip(self.names, ports[1::2], strict=True))
 
     def data_dir(self, name: str) -> Path:
         return self.folder / name
