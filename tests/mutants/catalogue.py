@@ -193,7 +193,12 @@ CATALOGUE = (
         "A member is its name: an emptied disk votes and acknowledges as if it held what it had.",
         to.WIPES,
         (
-            Edit(configuration.Configuration, "counts", "known == disk", "known is not None"),
+            Edit(
+                configuration.Configuration,
+                "counts",
+                "(not self.formed_index or seat.disk == disk)",
+                "True",
+            ),
             Edit(post.PostOffice, "_is_member", "if not config.is_formed", "if True"),
             Edit(post.PostOffice, "_may_read", "if config.opened_index and", "if False and"),
             Edit(core.Raft, "peer", "disk in (0, heard.disk)", "heard.disk"),
