@@ -4,6 +4,7 @@ Owns: the folder, the lock that keeps a second process out, the names of the fil
 what is in them.
 
     lock  witness  log.db  state.db  reserve  notebook.db
+    state.N.db    a snapshot that is being received; once it is installed, the state
 """
 
 import fcntl
@@ -68,10 +69,51 @@ class DataDirectory:
     def margin(self) -> DiskMargin:
         return DiskMargin(self.folder, lambda: sum(s.unsettled_bytes for s in self._stores))
 
+    # -- the state, and what is received of another's ----------------------------------------------
     def table(self, disk: int) -> SqliteTable:
-        table = SqliteTable(self.folder / "state.db", disk)
-        self._stores.append(table)
-        return table
+        """Of those that are whole, the newest; a rename would leave its WAL behind."""
+        self._disk = disk
+        snapshots = [SqliteTable(path, disk) for path in self.folder.glob("state.*.db")]
+        whole = [table for table in snapshots if table.meta().installed]
+        if (self.folder / "state.db").exists() or not whole:
+            whole.append(SqliteTable(self.folder / "state.db", disk))
+        self._state = max(whole, key=lambda table: table.meta().applied)
+        self._stores.append(self._state)
+        unfinished = [table for table in snapshots if table not in whole]
+        self._staged = unfinished.pop() if unfinished else None
+        if self._staged is not None:
+            self._stores.append(self._staged)
+        for table in (*whole, *unfinished):
+            if table is not self._state:
+                self._delete(table)
+        return self._state
+
+    def staged(self) -> SqliteTable | None:
+        return self._staged
+
+    def stage(self, number: int) -> SqliteTable:
+        self.discard()
+        self._staged = SqliteTable(self.folder / f"state.{number}.db", self._disk)
+        self._stores.append(self._staged)
+        return self._staged
+
+    def adopt(self) -> None:
+        assert self._staged is not None, "nothing was installed"
+        old, self._state, self._staged = self._state, self._staged, None
+        self._delete(old)
+
+    def discard(self) -> None:
+        if self._staged is not None:
+            self._delete(self._staged)
+            self._staged = None
+
+    def _delete(self, table: SqliteTable) -> None:
+        table.close(orderly=False)
+        if table in self._stores:
+            self._stores.remove(table)
+        for path in (table.path.with_name(f"{table.path.name}-wal"), table.path):
+            path.unlink(missing_ok=True)
+        sync_folder(self.folder)
 
     def close(self) -> None:
         os.close(self._lock)

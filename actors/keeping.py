@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from dkv.entries import NO_CHECK, Entry, Position
 from dkv.errors import Fault
+from dkv.raft import configuration
 
 
 class Hard(NamedTuple):
@@ -31,6 +32,22 @@ class Hard(NamedTuple):
     formed: bytes = NO_CHECK
     members: bytes = b""
     opened_index: int = 0
+
+
+def rebased(hard: Hard, base: Position, tick: int, packed: bytes) -> Hard:
+    """Of a log that begins behind `base`, with the configuration that held there, packed. Its term
+    is at least the base's, and no vote was given in a term that it had not heard of."""
+    config = configuration.unpack(packed)
+    if hard.term < base.term:
+        hard = hard._replace(term=base.term, vote=0)
+    return hard._replace(
+        base=base,
+        base_tick=tick,
+        formed_index=config.formed_index,
+        formed=config.formed,
+        members=configuration.pack_members(config.members),
+        opened_index=config.opened_index,
+    )
 
 
 class Journal(Protocol):

@@ -138,11 +138,11 @@ class Node:
             self._credentials.verify if secure else None,
             self._stranger.public.decode(),
             self._facts,
-            settings.keep_log,
+            settings.retention,
         )
         folder = self._directory
         return assemble(
-            plan, folder.journal(), folder.witness(), folder.margin(), folder.table, self._rng
+            plan, folder.journal(), folder.witness(), folder.margin(), folder, self._rng
         )
 
     def _facts(self) -> dict[str, Any]:

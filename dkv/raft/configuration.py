@@ -69,6 +69,15 @@ def after(entry: Entry, configuration: Configuration) -> Configuration:
     return configuration
 
 
+def pack(configuration: Configuration) -> bytes:
+    """As snapshots and a log without its head carry it; only `unpack` reads it."""
+    return msgpack.packb(configuration)  # type: ignore[no-any-return]
+
+
+def unpack(packed: bytes) -> Configuration:
+    return Configuration(*msgpack.unpackb(packed, use_list=False))
+
+
 def before(index: int, configuration: Configuration) -> Configuration:
     """The configuration once `index` and what follows it have been truncated."""
     if index <= configuration.formed_index:

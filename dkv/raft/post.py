@@ -20,11 +20,13 @@ from dkv.ids import Founding
 from dkv.limits import SECOND, ClusterLimits
 from dkv.messages import (
     Append,
+    Chunk,
     Commit,
     DiskReplaced,
     Envelope,
     Heartbeat,
     Hello,
+    InstallSnapshot,
     Misfit,
     PreVote,
     RequestVote,
@@ -35,7 +37,7 @@ from dkv.raft.core import Raft
 from dkv.raft.quorum import majority
 
 _ANSWER_EVERY_US = 1 * SECOND
-_OF_LEADERS = (Append, Heartbeat, Commit, RequestVote, PreVote)
+_OF_LEADERS = (Append, Heartbeat, Commit, InstallSnapshot, Chunk, RequestVote, PreVote)
 REJOIN = "dkv cannot replace a member's disk yet; until it can, this node stays out"
 
 

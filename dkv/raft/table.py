@@ -15,13 +15,18 @@ from dkv.limits import TERM_MAX
 from dkv.messages import (
     Append,
     Appended,
+    AskChunk,
+    Chunk,
     Commit,
     Consumed,
+    Copied,
     Due,
     Durable,
     Fetched,
     Heartbeat,
     HeartbeatAcked,
+    Installed,
+    InstallSnapshot,
     Mismatched,
     Noted,
     PreVote,
@@ -93,7 +98,9 @@ def lead(raft: Raft, votes: dict[str, int]) -> None:
 
 
 # == handlers that change the role ===============================================================
-def obey(raft: Raft, role: Role, peer: Peer, letter: Append | Heartbeat | Commit) -> None:
+def obey(
+    raft: Raft, role: Role, peer: Peer, letter: Append | Heartbeat | Commit | InstallSnapshot
+) -> None:
     """A candidate hears the leader of its own term."""
     become_follower(raft, raft.term)
     HANDLERS[Follower, type(letter)](raft, raft.role, peer, letter)
@@ -127,7 +134,8 @@ def take_fetched(raft: Raft, role: Role, _peer: Peer, letter: Fetched) -> None:
 
 
 def take_trimmed(raft: Raft, _role: Role, _peer: Peer, letter: Trimmed) -> None:
-    raft.tail.rebase(Position(*letter))
+    if letter.index > raft.tail.base.index:  # a snapshot may have come between
+        raft.tail.rebase(Position(*letter))
 
 
 def take_space(raft: Raft, _role: Role, _peer: Peer, letter: Space) -> None:
@@ -147,6 +155,12 @@ def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
     raft.due = letter.tick
 
 
+def take_installed(raft: Raft, role: Role, _peer: Peer, letter: Installed) -> None:
+    raft.installed(letter)
+    if isinstance(role, Follower):
+        follower.acknowledge_committed(raft, role)
+
+
 def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt) -> None:
     """The way back of what this node relayed."""
     raft.post(Local.GATEWAY, letter)
@@ -160,6 +174,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Consumed: take_consumed,
     Durable: take_durable,
     Due: take_due,
+    Installed: take_installed,
     Refused: pass_to_gateway,
     ReadAt: pass_to_gateway,
 }
@@ -186,6 +201,10 @@ _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     Appended: (ignored, ignored, ignored, leader.take_appended),
     Mismatched: (ignored, ignored, ignored, leader.take_mismatch),
     HeartbeatAcked: (ignored, ignored, ignored, leader.take_heartbeat_ack),
+    InstallSnapshot: (follower.take_install, obey, obey, ignored),
+    AskChunk: (follower.pass_ask, ignored, ignored, leader.copy_state),
+    Copied: (ignored, ignored, ignored, leader.send_copied),
+    Chunk: (follower.pass_chunk, ignored, ignored, ignored),
     Noted: (follower.pass_note, ignored, ignored, leader.take_note),
     Propose: (
         follower.relay_proposal,
@@ -233,6 +252,7 @@ TERMED: frozenset[type] = frozenset(
         Heartbeat,
         HeartbeatAcked,
         Commit,
+        InstallSnapshot,
     )
 )
 

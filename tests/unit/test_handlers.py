@@ -6,6 +6,7 @@ from dkv.messages import (
     CATALOGUE,
     FROM_PEERS,
     Consumed,
+    Copied,
     Describe,
     DiskReplaced,
     Due,
@@ -13,6 +14,7 @@ from dkv.messages import (
     Fetched,
     FromPeer,
     Hello,
+    Installed,
     Kept,
     Misfit,
     Noted,
@@ -30,10 +32,12 @@ AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor arou
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
+    *(Copied, Installed),
 }
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read
     *("FromClient", "ToClient", "Led", "Heard", "Write", "Fetch", "Cut", "Condemn", "Apply"),
+    *("Rebase", "Copy"),
     *("Lookup", "Found", "Applied", "Continue", "Described", "Stopped", "Say"),
 }
 
