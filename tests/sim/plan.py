@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from dkv.limits import ClusterLimits
+from dkv.limits import CHUNK_BYTES, RETENTION, ClusterLimits, Retention
 from tests.sim.faults import LEADER, ROTS
 
 SIZES = (*[3] * 12, *[5] * 3, *[7] * 2, 2, 1)
@@ -32,6 +32,8 @@ class Plan(NamedTuple):
     sync_us: tuple[int, int]
     steps: tuple[Step, ...]
     rolls_back: bool  # at the end, a whole directory of an earlier moment
+    retention: Retention  # of the log: where it is short, members are sent the state
+    chunk_bytes: int  # of that
 
 
 def draw(seed: int, seconds: int = SECONDS) -> Plan:
@@ -41,7 +43,9 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         note_entries=dice.choice((16, 64, 1_024)),
         session_ttl_ms=dice.choice((10_000, 60_000, 600_000)),
     )
-    return Plan(
+    more = Random(f"short log {seed}")  # of its own: a seed's other draws are what they were
+    retention, chunk_bytes = _log(more)
+    plan = Plan(
         seed,
         size,
         dice.randint(2, 3),
@@ -50,7 +54,32 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),
         tuple(_steps(dice, size, seconds * 1_000)),
         dice.random() < 0.25,
+        retention,
+        chunk_bytes,
     )
+    if retention == RETENTION:
+        return plan
+    absences = _absences(more, size, seconds * 1_000)
+    return plan._replace(steps=tuple(sorted([*plan.steps, *absences], key=lambda s: s.at_ms)))
+
+
+def _log(dice: Random) -> tuple[Retention, int]:
+    if dice.random() < 0.6:
+        return RETENTION, CHUNK_BYTES
+    entries = dice.choice((4, 8, 32))
+    return Retention(entries // 2, entries, 1), dice.choice((100, 1_000, CHUNK_BYTES))
+
+
+def _absences(dice: Random, size: int, ms: int) -> list[Step]:
+    """Long enough for the log to be gone."""
+    draw_one = _Draw(dice, size)
+    absences = []
+    for _ in range(dice.randint(2, 4)):
+        at, who = dice.randint(0, ms - 6_000), dice.randrange(size)
+        long_ms = draw_one.ms(2_500, 6_000)
+        fault = dice.choice((("crash", (who, long_ms)), ("partition", ((who,), 0, long_ms))))
+        absences.append(Step(at, *fault))
+    return absences
 
 
 def _steps(dice: Random, size: int, ms: int) -> list[Step]:
