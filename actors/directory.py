@@ -19,6 +19,16 @@ from actors.witness import FileWitness
 from dkv.errors import Ending, Fault
 
 
+def open_state(folder: Path, disk: int) -> tuple[SqliteTable, list[SqliteTable]]:
+    """The state's own, and other ones: an older state, or a snapshot that is not installed."""
+    tables = [SqliteTable(path, disk) for path in sorted(folder.glob("state.*.db"))]
+    if (folder / "state.db").exists() or not any(table.meta().installed for table in tables):
+        tables.append(SqliteTable(folder / "state.db", disk))
+    whole = [t for t in tables if t.meta().installed or t.path.name == "state.db"]
+    state = max(whole, key=lambda table: table.meta().applied)
+    return state, [table for table in tables if table is not state]
+
+
 class DataDirectory:
     """Locked for as long as this process lives."""
 
@@ -71,20 +81,14 @@ class DataDirectory:
 
     # -- the state, and what is received of another's ----------------------------------------------
     def table(self, disk: int) -> SqliteTable:
-        """Of those that are whole, the newest; a rename would leave its WAL behind."""
+        """Of those that are whole, the newest. (None is renamed: its WAL would stay behind.)"""
         self._disk = disk
-        snapshots = [SqliteTable(path, disk) for path in self.folder.glob("state.*.db")]
-        whole = [table for table in snapshots if table.meta().installed]
-        if (self.folder / "state.db").exists() or not whole:
-            whole.append(SqliteTable(self.folder / "state.db", disk))
-        self._state = max(whole, key=lambda table: table.meta().applied)
-        self._stores.append(self._state)
-        unfinished = [table for table in snapshots if table not in whole]
+        self._state, others = open_state(self.folder, disk)
+        unfinished = [t for t in others if not t.meta().applied and t.path.name != "state.db"]
         self._staged = unfinished.pop() if unfinished else None
-        if self._staged is not None:
-            self._stores.append(self._staged)
-        for table in (*whole, *unfinished):
-            if table is not self._state:
+        self._stores += [t for t in (self._state, self._staged) if t is not None]
+        for table in others:
+            if table is not self._staged:
                 self._delete(table)
         return self._state
 

@@ -309,7 +309,7 @@ def send_copied(raft: "Raft", lead: Leader, _me: Peer, letter: Copied) -> None:
     progress = lead.progress.get(letter.member)
     if progress is not None and progress.installing:
         progress.asked_us = raft.now.us
-        raft.counters.add("snapshot_chunks_sent")
+        raft.counters.add("snapshot_chunk_bytes", sum(map(len, letter.versions)))
         raft.post(raft.peer(letter.member), Chunk(*letter[1:]))
 
 
