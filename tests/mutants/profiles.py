@@ -48,4 +48,11 @@ DUELS = Profile(("duel", "duel", "crash"), sizes=(5,), gap_ms=(400, 1_200))
 FOUNDING = Profile(("pause",), sizes=(3,), founding=True, gap_ms=(500, 2_000), reads=0.1)
 HARM = Profile(("harm", "crash"))
 WIPES = Profile(("wipe",), sizes=(3,), gap_ms=(1_500, 3_000))
+BEHIND = Profile(
+    ("absence", "absence", "crash"),
+    sizes=(3,),
+    settings="log_entries=4 chunk_bytes=300",
+    reads=0.1,
+    gap_ms=(400, 1_500),
+)
 FULL = Profile(("full", "crash"))

@@ -217,6 +217,12 @@ class Storm:
         self._at(after + self.dice.randint(1, 300), "start")
         self._at(after + self.dice.randint(1_500, 2_500), "heal")
 
+    def _absence(self) -> None:
+        """Somebody comes back when the log is gone."""
+        name = self._one()
+        self._at(0, f"crash {name}")
+        self._at(self.dice.randint(1_500, 3_000), f"start {name}")
+
     def _figure_8(self) -> None:
         """The paper's figure: n1 leads, n5 in between, n1 again, n5 at last; times are drawn."""
         draw = self.dice.randint

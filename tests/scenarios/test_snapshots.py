@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from actors import copying, staging
+from dkv.address import Local
+from dkv.codec import unseal
 from dkv.limits import MS, SECOND, Retention
 from dkv.messages import Append, Chunk
 from tests.scenarios.seeds import seeds
@@ -278,3 +280,36 @@ def test_a_power_cut_at_any_step_leaves_a_node_that_comes_back(
         fuse = Fuse()
         fuse.blow_at, fuse.after = step, after
         assert play(fuse) == steps[: step + 1]
+
+
+def test_a_last_chunk_changes_nothing_where_the_log_has_brought_more() -> None:
+    """The receiver met a leader whose log reached back to it, while the last chunk was on its way;
+    what it had staged is still there, and fits."""
+    world = World(3, retention=SHORT)
+    leader = world.serve()
+    behind, keeper = (n for n in world.names if n != leader)
+    world.nodes[keeper].plan = world.nodes[keeper].plan._replace(retention=None)
+    world.restart(keeper)
+    world.run(SECOND)
+    world.cut(behind)
+    write(world, leader, 30)
+    world.run(3 * SECOND)
+    world.peer_filter = lambda _a, _b, x: not (isinstance(x, Chunk) and x.head)
+    world.heal()
+    world.run_until(lambda: bool(world.held))
+    _envelope, (chunk,) = unseal(world.held[0][2])
+    world.held.clear()
+    world.crash(leader)
+    machine = world.nodes[behind].actors.machine  # type: ignore[union-attr]
+    world.run_until(lambda: world.leader() == keeper)
+    assert world.put(keeper, b"newer", b"").ok
+    world.run_until(lambda: world.get(behind, b"newer", "serializable").result["found"])
+    applied = world.nodes[behind].state.applied
+    assert machine._staging.row == chunk.row
+    world.deliver(behind, Local.MACHINE, chunk)
+    world.run(SECOND)
+    assert world.nodes[behind].state.applied >= applied
+    assert installs(world, behind) == 0
+    world.peer_filter = everything
+    world.start(leader)
+    becomes_equal(world)
