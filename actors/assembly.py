@@ -21,8 +21,8 @@ from dkv.entries import genesis
 from dkv.errors import Code, Ending, Fault, Misconfigured
 from dkv.ids import Founding, draw_id
 from dkv.kv.state import State
-from dkv.kv.store import Store
-from dkv.limits import ClusterLimits, Timing
+from dkv.kv.store import Stores
+from dkv.limits import RETENTION, ClusterLimits, Retention, Timing
 from dkv.messages import Roster
 from dkv.raft.post import Charter
 from dkv.requests import Malformed
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     verify: Verifier | None = None
     probe: str = ""
     facts: Callable[[], dict[str, Any]] = dict
-    keep_log: bool = False
+    retention: Retention | None = RETENTION
     certificate: bytes = b""
     read_key: KeyReader | None = None
 
@@ -63,13 +63,13 @@ def assemble(
     journal: Journal,
     witness: Witness,
     margin: Margin,
-    open_store: Callable[[int], Store],
+    stores: Stores,
     rng: Random,
 ) -> Actors:
     """Believe or create the directory; then the four actors on it. Raises `Fault` where it cannot
     be believed, `Misconfigured` where it is another's than this node was told."""
     try:
-        return _assemble(plan, journal, witness, margin, open_store, rng)
+        return _assemble(plan, journal, witness, margin, stores, rng)
     except journal.errors as error:
         raise journal.fault(error) from error
 
@@ -79,11 +79,11 @@ def _assemble(
     journal: Journal,
     witness: Witness,
     margin: Margin,
-    open_store: Callable[[int], Store],
+    stores: Stores,
     rng: Random,
 ) -> Actors:
     hard = journal.hard() or _create(plan, journal, witness, rng)
-    store = open_store(hard.disk)
+    store = stores.table(hard.disk)
     found = recovery.examine(journal, witness, store.meta())
     _compare(plan, found)
     boot = draw_id(rng)
@@ -93,15 +93,16 @@ def _assemble(
     )
     start = found.start
     counters = [Counters() for _ in range(4)]
+    told = (plan.timing, plan.roster, rng, counters[0])
     consensus = Consensus(
-        *(start, boot, charter, plan.timing, plan.roster, rng, counters[0]),
-        keep_log=plan.keep_log,
+        *(start, boot, charter, *told),
+        retention=plan.retention,
         certificate=plan.certificate,
     )
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
     )
-    machine = Machine(State(store, limits), plan.name, boot, counters[2])
+    machine = Machine(State(store, limits), stores, plan.name, boot, counters[2])
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
     identity = {"disk": hard.disk, "boot": boot}
     gateway = Gateway(

@@ -13,9 +13,10 @@ import msgpack
 from dkv.address import Instant, Local, Member, Outbox, Peer
 from dkv.codec import Garbled, seal, unseal
 from dkv.counters import Counters
-from dkv.limits import Timing
+from dkv.limits import RETENTION, Retention, Timing
 from dkv.messages import (
     Append,
+    Chunk,
     Describe,
     Described,
     FromPeer,
@@ -47,7 +48,7 @@ class Consensus:
         rng: Random,
         counters: Counters,
         *,
-        keep_log: bool = False,
+        retention: Retention | None = RETENTION,
         certificate: bytes = b"",
     ) -> None:
         self.counters = counters
@@ -57,7 +58,7 @@ class Consensus:
             timing,
             rng,
             counters,
-            keep_log=keep_log,
+            retention=retention,
             told=roster.members,
             certificate=certificate,
         )
@@ -159,7 +160,7 @@ class Consensus:
             if isinstance(to, Peer):
                 group = groups.setdefault(to, [])
                 group.append(letter)
-                if isinstance(letter, Append | Relay):  # large ones: a frame has a limit
+                if isinstance(letter, Append | Chunk | Relay):  # large ones: a frame has a limit
                     frames.append((Member(to.name), self._seal(to, group)))
                     group.clear()
             elif isinstance(letter, Write):

@@ -4,6 +4,7 @@ Owns: the folder, the lock that keeps a second process out, the names of the fil
 what is in them.
 
     lock  witness  log.db  state.db  reserve  notebook.db
+    state.N.db    a snapshot that is being received; once it is installed, the state
 """
 
 import fcntl
@@ -16,6 +17,16 @@ from actors.margin import DiskMargin
 from actors.table import SqliteTable
 from actors.witness import FileWitness
 from dkv.errors import Ending, Fault
+
+
+def open_state(folder: Path, disk: int) -> tuple[SqliteTable, list[SqliteTable]]:
+    """The state's own, and other ones: an older state, or a snapshot that is not installed."""
+    tables = [SqliteTable(path, disk) for path in sorted(folder.glob("state.*.db"))]
+    if (folder / "state.db").exists() or not any(table.meta().installed for table in tables):
+        tables.append(SqliteTable(folder / "state.db", disk))
+    whole = [t for t in tables if t.meta().installed or t.path.name == "state.db"]
+    state = max(whole, key=lambda table: table.meta().applied)
+    return state, [table for table in tables if table is not state]
 
 
 class DataDirectory:
@@ -68,10 +79,45 @@ class DataDirectory:
     def margin(self) -> DiskMargin:
         return DiskMargin(self.folder, lambda: sum(s.unsettled_bytes for s in self._stores))
 
+    # -- the state, and what is received of another's ----------------------------------------------
     def table(self, disk: int) -> SqliteTable:
-        table = SqliteTable(self.folder / "state.db", disk)
-        self._stores.append(table)
-        return table
+        """Of those that are whole, the newest. (None is renamed: its WAL would stay behind.)"""
+        self._disk = disk
+        self._state, others = open_state(self.folder, disk)
+        unfinished = [t for t in others if not t.meta().applied and t.path.name != "state.db"]
+        self._staged = unfinished.pop() if unfinished else None
+        self._stores += [t for t in (self._state, self._staged) if t is not None]
+        for table in others:
+            if table is not self._staged:
+                self._delete(table)
+        return self._state
+
+    def staged(self) -> SqliteTable | None:
+        return self._staged
+
+    def stage(self, number: int) -> SqliteTable:
+        self.discard()
+        self._staged = SqliteTable(self.folder / f"state.{number}.db", self._disk)
+        self._stores.append(self._staged)
+        return self._staged
+
+    def adopt(self) -> None:
+        assert self._staged is not None, "nothing was installed"
+        old, self._state, self._staged = self._state, self._staged, None
+        self._delete(old)
+
+    def discard(self) -> None:
+        if self._staged is not None:
+            self._delete(self._staged)
+            self._staged = None
+
+    def _delete(self, table: SqliteTable) -> None:
+        table.close(orderly=False)
+        if table in self._stores:
+            self._stores.remove(table)
+        for path in (table.path.with_name(f"{table.path.name}-wal"), table.path):
+            path.unlink(missing_ok=True)
+        sync_folder(self.folder)
 
     def close(self) -> None:
         os.close(self._lock)

@@ -33,6 +33,7 @@ from dkv.messages import (
     Found,
     FromClient,
     Heard,
+    Installed,
     Led,
     Lookup,
     Propose,
@@ -96,6 +97,7 @@ class Gateway:
             Refused: self._refused,
             Led: self._news,
             Heard: self._heard,
+            Installed: self._overtaken,
             Roster: self._introduced,
             Described: self._described,
             Stop: self._stop,
@@ -367,11 +369,20 @@ class Gateway:
         self._tell_change(letter)
         self._led = letter
         if renewed:
-            for number in self._ledger.numbers():
-                batch = self._ledger.get(number)
-                if batch is not None and batch.retry_us != NEVER_US:
-                    batch.retry_us = self._now.us
-                    self._ledger.again(number, batch)
+            self._hurry()
+
+    def _overtaken(self, _letter: Installed) -> None:
+        """What this node had proposed may be in the snapshot, and is not applied here any more:
+        proposed again, it is answered from its session."""
+        self._hurry()
+
+    def _hurry(self) -> None:
+        """Every batch that may be proposed again is, now."""
+        for number in self._ledger.numbers():
+            batch = self._ledger.get(number)
+            if batch is not None and batch.retry_us != NEVER_US:
+                batch.retry_us = self._now.us
+                self._ledger.again(number, batch)
 
     def _tell_change(self, letter: Led) -> None:
         """To people: who leads, whom a cluster that forms waits for."""

@@ -11,6 +11,7 @@ import msgpack
 
 from dkv.entries import NO_CHECK, Entry, Position
 from dkv.errors import Fault
+from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, founders, read_seats
 
 
@@ -59,6 +60,14 @@ class Hard(NamedTuple):
             changed_index=config.index,
             removed=msgpack.packb(config.removed),
         )
+
+
+def rebased(hard: Hard, base: Position, tick: int, packed: bytes) -> Hard:
+    """Of a log that begins behind `base`, with the configuration that held there, packed. Its term
+    is at least the base's, and no vote was given in a term that it had not heard of."""
+    if hard.term < base.term:
+        hard = hard._replace(term=base.term, vote=0)
+    return hard.configured(configuration.unpack(packed))._replace(base=base, base_tick=tick)
 
 
 class Journal(Protocol):

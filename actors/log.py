@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from actors.keeping import Hard, Journal, Margin, Testimony, Witness
+from actors.keeping import Hard, Journal, Margin, Testimony, Witness, rebased
 from dkv.address import Instant, Local, Member, Outbox
 from dkv.counters import Counters
 from dkv.entries import Entry, Position, entry_bytes, is_sound, position_of
@@ -28,6 +28,7 @@ from dkv.messages import (
     Fetch,
     Fetched,
     Kept,
+    Rebase,
     Roster,
     Saved,
     Space,
@@ -122,6 +123,8 @@ class Log:
                 out.append((Local.CONSENSUS, self._fetch(letter)))
             case Cut():
                 out.append((Local.CONSENSUS, self._cut(letter.through)))
+            case Rebase():
+                self._rebase(letter, now)
             case Condemn():
                 self._condemn(letter)
             case Roster():
@@ -254,6 +257,19 @@ class Log:
         self._journal.cut(through)
         self._journal.keep(self._hard)
         return Trimmed(*self._hard.base)
+
+    def _rebase(self, letter: Rebase, now: Instant) -> None:
+        """Everything up to there is in state.db, which was installed: the log begins anew."""
+        base = Position(letter.index, letter.term, letter.check)
+        assert base.index > self._testimony.index, (base, self._testimony)
+        self._hard = rebased(self._hard, base, letter.tick, letter.configuration)
+        self._journal.replace(1, ())
+        self._journal.keep(self._hard)
+        self._last = base
+        self._recent.clear()
+        self._testimony = self._testimony._replace(**base._asdict())
+        if self._lazy_us is None:
+            self._lazy_us = now.us + WITNESS_LAZY_US
 
     # -- the disk --------------------------------------------------------------------------------
     def _look_at_margin(self, wrote: bool, now: Instant, out: Outbox) -> None:

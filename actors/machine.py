@@ -12,12 +12,15 @@ from typing import Any
 
 import msgpack
 
+from actors.copying import Copying
 from actors.scan import Scan
+from actors.staging import Staging
 from dkv.address import Instant, Local, Outbox
 from dkv.counters import Counters
 from dkv.entries import Entry, Kind, entry_bytes
 from dkv.kv.reading import Reading
 from dkv.kv.state import NOTHING, State
+from dkv.kv.store import Meta, Stores
 from dkv.limits import (
     FOUND_BYTES_MAX,
     KIB,
@@ -26,17 +29,22 @@ from dkv.limits import (
     STATE_COMMIT_BYTES,
     STATE_COMMIT_COMMANDS,
     STATE_COMMIT_US,
+    SUB_MAX,
 )
 from dkv.messages import (
     Applied,
     Apply,
+    Chunk,
     Consumed,
     Continue,
+    Copy,
     Describe,
     Described,
     Due,
     Durable,
     Found,
+    Installed,
+    InstallSnapshot,
     Lookup,
     Noted,
     Stop,
@@ -51,11 +59,16 @@ _TURN_LISTS = 16  # slices of long reads in a turn
 class Machine:
     name = Local.MACHINE
 
-    def __init__(self, state: State, node: str, boot: int, counters: Counters) -> None:
+    def __init__(
+        self, state: State, stores: Stores, node: str, boot: int, counters: Counters
+    ) -> None:
         self.counters = counters
         self._state = state
         self._node, self._boot = node, boot
         self._scan: Scan | None = Scan(state.store, state.heads) if state.applied else None
+        self._copying = Copying()
+        self._staging = Staging(stores, state.limits, state.meta().disk, counters)
+        self._asked: deque[Copy] = deque()  # chunks for other members: one a turn
         self._entries: deque[Entry] = deque()
         self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
         self._readings: deque[tuple[int, int, int, Reading]] = deque()  # deadline, batch, position
@@ -92,6 +105,9 @@ class Machine:
         else:
             self._apply(now, out)
             self._answer(now, out)
+            self._copy(now, out)
+        if self._staging.busy:
+            self._staging.step()
         self._keep(now, out)
         self._go_on(out)
         return out
@@ -100,6 +116,12 @@ class Machine:
         match letter:
             case Apply():
                 self._entries.extend(letter.entries)
+            case Copy():
+                self._asked.append(letter)
+            case InstallSnapshot():
+                self._receive(letter, out)
+            case Chunk():
+                self._stage(letter, out)
             case Lookup():
                 self._lookups.append((now.us + letter.ttl_ms * MS, letter))
             case Continue():
@@ -118,6 +140,8 @@ class Machine:
         size = 0
         while self._entries and size < _TURN_BYTES:
             entry = self._entries.popleft()
+            if entry.index <= self._state.applied:
+                continue  # a snapshot had it
             outcome = self._state.apply(entry)
             if entry.kind == Kind.TICK:
                 self._due = 0  # what was due is done: say when the next thing is
@@ -173,7 +197,54 @@ class Machine:
         state.commit()
         self._since_commit = [0, 0]
         self._dirty_us = None
+        if self._staging.store and self._staging.row <= state.revision * SUB_MAX:
+            self._staging.discard()  # the log has brought more
         out.append((Local.CONSENSUS, Durable(state.applied, state.term, state.check)))
+
+    # -- snapshots -------------------------------------------------------------------------------
+    def _copy(self, now: Instant, out: Outbox) -> None:
+        """What others need of this state. (It is confirmed: the scan is over.)"""
+        if self._asked:
+            copied = self._copying.answer(self._state, self._asked.popleft(), now.us)
+            if copied is not None:
+                out.append((Local.CONSENSUS, copied))
+
+    def _receive(self, letter: InstallSnapshot, out: Outbox) -> None:
+        """The leader has no log for this node: ask for its state, or ask again."""
+        if letter.base > self._state.applied and not self._entries:
+            self._staging.begin(letter.base)
+            self._ask(out)
+
+    def _ask(self, out: Outbox) -> None:
+        ask = self._staging.ask()
+        if ask is not None:
+            out.append((Local.CONSENSUS, ask))
+
+    def _stage(self, chunk: Chunk, out: Outbox) -> None:
+        row = self._staging.row, len(self._staging.sessions)
+        meta = self._staging.take(chunk)
+        if meta is None:
+            if row != (self._staging.row, len(self._staging.sessions)):
+                self._ask(out)
+        elif meta.applied <= self._state.applied:
+            self._staging.discard()
+        else:
+            self._install(meta, out)
+
+    def _install(self, meta: Meta, out: Outbox) -> None:
+        """What was applied to the old state and not committed goes with it."""
+        heads = self._staging.heads
+        self._state = State(self._staging.install(meta), self._state.limits)
+        self._state.heads = heads
+        self._scan = None
+        self._since_commit, self._dirty_us, self._due = [0, 0], None, 0
+        begun = [
+            (us, batch, at, Reading(self._state, r.command)) for us, batch, at, r in self._readings
+        ]
+        self._readings = deque(begun)
+        installed = Installed(meta.applied, meta.term, meta.check, meta.tick, meta.configuration)
+        out += [(Local.CONSENSUS, installed), (Local.GATEWAY, installed)]
+        self._report(out)
 
     # -- reading ---------------------------------------------------------------------------------
     def _answer(self, now: Instant, out: Outbox) -> None:
@@ -221,7 +292,8 @@ class Machine:
 
     def _go_on(self, out: Outbox) -> None:
         """Long work yields to what has arrived, by a letter to itself."""
-        busy = self._scan is not None or self._entries or self._readings
+        waits = self._entries or self._readings or self._asked
+        busy = self._scan is not None or self._staging.busy or waits
         if busy and not self._continuing:
             self._continuing = True
             out.append((Local.MACHINE, Continue()))
@@ -235,6 +307,7 @@ class Machine:
             "sessions": len(state.sessions),
             "keys": len(state.heads),
             "checking": self._scan is not None,
+            "receiving": self._staging.store is not None,
             "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),
             **state.store.sizes(),
             "counters": self.counters.facts(),

@@ -178,13 +178,13 @@ class Node:
             self._credentials.verify if secure else None,
             self._stranger.public.decode(),
             self._facts,
-            settings.keep_log,
+            settings.retention,
             self._credentials.certificate if secure else b"",
             self._credentials.read_member if secure else None,
         )
         folder = self._directory
         actors = assemble(
-            plan, folder.journal(), folder.witness(), folder.margin(), folder.table, self._rng
+            plan, folder.journal(), folder.witness(), folder.margin(), folder, self._rng
         )
         if self._joining is not None and self._introduced is not None:
             self._joining.join(actors.disk)

@@ -8,12 +8,13 @@ campaign or acknowledge, for it may have lost what it promised.
               older than the witness's
     chain     every row of the log fits the row before it; the last one too, for SQLite has removed
               what was not committed, and what it shows was perhaps acknowledged
-    state     the log, or its base, holds the entry that state.db has applied last
+    state     the log, or its base, holds the entry that state.db has applied last; where state.db
+              was just installed from a snapshot, the log is emptied and begins behind it
 """
 
 from typing import NamedTuple
 
-from actors.keeping import Hard, Journal, Testimony, Witness
+from actors.keeping import Hard, Journal, Testimony, Witness, rebased
 from dkv.entries import CONFIGURING, NO_CHECK, Entry, Position, is_sound, position_of, read_genesis
 from dkv.errors import Ending, Fault
 from dkv.ids import Founding
@@ -59,10 +60,10 @@ def examine(journal: Journal, witness: Witness, meta: Meta) -> Found:
     if testimony is None:
         raise _fault("the witness file is missing or damaged, so nothing vouches for the log")
     _compare_promises(hard, testimony)
-    reader = _LogReader(hard, testimony, meta.applied)
-    for entry in journal.rows(hard.base.index + 1, 2**62):
-        reader.read(entry)
-    reader.check_witness()
+    reader = _read(journal, hard, testimony, meta)
+    if _is_behind_its_state(reader, meta):
+        hard = _begin_behind(journal, hard, meta)
+        reader = _read(journal, hard, testimony, meta)
     _check_state(hard, meta, reader.at_applied)
     founding, limits = read_genesis(_genesis_of(hard))
     return Found(
@@ -74,6 +75,33 @@ def examine(journal: Journal, witness: Witness, meta: Meta) -> Found:
         founding,
         limits,
     )
+
+
+def _read(journal: Journal, hard: Hard, testimony: Testimony, meta: Meta) -> "_LogReader":
+    reader = _LogReader(hard, testimony, meta.applied)
+    for entry in journal.rows(hard.base.index + 1, 2**62):
+        reader.read(entry)
+    reader.check_witness()
+    return reader
+
+
+def _is_behind_its_state(reader: "_LogReader", meta: Meta) -> bool:
+    """state.db was installed, and the log had not heard of it when the node ended. (What a witness
+    has seen is committed: nothing beyond the state can have been, or the log held its entry.)"""
+    if not meta.installed or meta.installed != meta.applied or meta.disk != reader.hard.disk:
+        return False
+    held = reader.at_applied == (meta.applied, meta.term, meta.check)
+    newer = meta.applied > max(reader.hard.base.index, reader.testimony.index)
+    return newer and not held
+
+
+def _begin_behind(journal: Journal, hard: Hard, meta: Meta) -> Hard:
+    base = Position(meta.applied, meta.term, meta.check)
+    hard = rebased(hard, base, meta.tick, meta.configuration)
+    journal.replace(1, ())
+    journal.keep(hard)
+    journal.commit()
+    return hard
 
 
 def _genesis_of(hard: Hard) -> Entry:

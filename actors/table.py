@@ -236,6 +236,24 @@ class SqliteTable:
                     break
         return found
 
+    def stream(self, after: int, bytes_max: int) -> list[bytes]:
+        """Where a chunk ends is each replica's own affair, so `after` may be within one."""
+        self._write_chunk()
+        within = self._db.execute("SELECT max(id) FROM chunks WHERE id <= ?", (after,)).fetchone()
+        found: list[bytes] = []
+        size = 0
+        with closing(self._db.execute(_CHUNKS, ((within[0] or 0) - 1,))) as cursor:
+            for chunk in cursor:
+                versions = self._verified(chunk)
+                if chunk[0] <= after:
+                    versions = [v for v in versions if row_of_packed(v) > after]
+                for packed in versions:
+                    size += len(packed)
+                    if found and size > bytes_max:
+                        return found
+                    found.append(packed)
+        return found
+
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:
         return Fault(
@@ -256,8 +274,12 @@ class SqliteTable:
     def sizes(self) -> dict[str, int]:
         return {"state_bytes": self._db.bytes_on_disk()}
 
-    def close(self) -> None:
+    @property
+    def path(self) -> Path:
+        return self._db.path
+
+    def close(self, *, orderly: bool = True) -> None:
         """What was not committed is dropped: the log has it."""
         if self._db.connection.in_transaction:
             self._db.execute("ROLLBACK")
-        self._db.close()
+        self._db.close(orderly=orderly)

@@ -15,12 +15,12 @@ from typing import Any
 import click
 
 from actors import recovery
+from actors.directory import open_state
 from actors.journal import SqliteJournal
-from actors.table import SqliteTable
 from actors.witness import FileWitness
 from dkv.errors import Ending, Fault, Misconfigured
 
-_FILES = ("log.db", "log.db-wal", "state.db", "state.db-wal", "witness")
+_FILES = ("log.db*", "state*.db", "state*.db-wal", "witness")  # state.N.db: of a snapshot
 
 
 @click.command()
@@ -36,9 +36,8 @@ def inspect(ctx: click.Context, folder: Path, as_json: bool) -> None:
         raise Misconfigured(f"{folder} is no data directory: there is no log.db in it")
     _refuse_if_in_use(folder)
     with tempfile.TemporaryDirectory(prefix="dkv-inspect-") as copy:
-        for name in _FILES:
-            if (folder / name).exists():
-                shutil.copy2(folder / name, Path(copy) / name)
+        for file in (file for pattern in _FILES for file in folder.glob(pattern)):
+            shutil.copy2(file, Path(copy) / file.name)
         report, problem = _examine(Path(copy))
     if as_json:
         click.echo(json.dumps({**report, "problem": str(problem) if problem else None}, indent=2))
@@ -97,7 +96,7 @@ def _read(folder: Path, journal: SqliteJournal, report: dict[str, Any]) -> None:
         if testimony
         else "missing or damaged"
     )
-    meta = SqliteTable(folder / "state.db", hard.disk).meta()
+    meta = open_state(folder, hard.disk)[0].meta()
     report |= {
         "applied": meta.applied,
         "revision": meta.revision,

@@ -22,7 +22,7 @@ from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
 from dkv.ids import Address, parse_address, parse_members
-from dkv.limits import MS, ClusterLimits, Timing
+from dkv.limits import MS, RETENTION, ClusterLimits, Retention, Timing
 from dkv.security.refusal import CertificateError
 
 WAYS = """\
@@ -131,6 +131,13 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="Never cut the log's head: this node's log.db keeps every change from now on.",
 )
+@click.option(
+    "--log-keep-entries",
+    type=click.IntRange(min=16),
+    default=RETENTION.entries,
+    show_default=True,
+    help="As much of the log is kept for a slow member; beyond, it is sent the state.",
+)
 @_limits
 @click.option(
     "--log-level",
@@ -188,8 +195,15 @@ def _settings(given: dict[str, Any]) -> Settings:
             election_us_max=2 * given["election_timeout_ms"] * MS,
             step_down_us=given["step_down_timeout_ms"] * MS,
         ),
-        given["keep_log"],
+        None if given["keep_log"] else _retention(given["log_keep_entries"]),
         tuple(parse_address(a, "--join") for a in given["join"].split(",") if a.strip()),
+    )
+
+
+def _retention(entries: int) -> Retention:
+    """A short log has a short tail, and is cut in small steps."""
+    return Retention(
+        min(RETENTION.tail, entries // 2), entries, min(RETENTION.step, max(entries // 8, 1))
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dkv.errors import Misconfigured
 from dkv.ids import Address, check_name
-from dkv.limits import ClusterLimits, Timing, check_limits
+from dkv.limits import RETENTION, ClusterLimits, Retention, Timing, check_limits
 
 
 class Files(NamedTuple):
@@ -26,8 +26,8 @@ class Files(NamedTuple):
 class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
     `advertised`: name → client address, for clients that ask. `files` None: without security.
-    `keep_log`: never forget the log's head. `join`: client addresses of members, any of which lets
-    this node in."""
+    `retention`: how much of the log is kept; None: all of it, from now on. `join`: client addresses
+    of members, any of which lets this node in."""
 
     name: str
     data_dir: Path
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     files: Files | None
     limits: ClusterLimits
     timing: Timing
-    keep_log: bool = False
+    retention: Retention | None = RETENTION
     join: tuple[Address, ...] = ()
 
 

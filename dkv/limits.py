@@ -59,7 +59,12 @@ DETAILS_BYTES_MAX = 16 * MIB  # of remembered results
 SUMS_MAX = 4_096  # entries whose state's sum the state machine remembers
 TAIL_BYTES_MAX = 16 * MIB  # entries that consensus keeps in memory
 LOG_TAIL_ENTRIES = 1_000  # kept behind what everyone has, so that a short absence is cheap
+LOG_KEPT_ENTRIES = 50_000  # kept for a slow member; beyond, it is sent the state
 CUT_ENTRIES_MIN = 256  # the head of the log is cut in steps of at least this
+CHUNK_BYTES = 256 * KIB  # of a snapshot in one letter, beyond one version
+COPIES_MAX = 2  # of sessions, held for members that are sent the state
+COPY_US = 5_000_000  # for which such a copy is held while nobody asks
+STAGED_BYTES = 4 * MIB  # of a snapshot, received between two commits
 PEER_HWM = 256  # messages in a peer's pipe
 CLIENT_HWM = 4_096
 LIST_LIMIT_MAX = 10_000  # keys of one page
@@ -109,6 +114,18 @@ class Timing(NamedTuple):
     step_down_us: int = 1_000 * MS
     commit_tick_us: int = 10 * MS
     stall_us: int = 3 * SECOND  # a leader whose own disk takes longer gives up its role
+
+
+class Retention(NamedTuple):
+    """What a node's log keeps, in entries: behind what everyone has and state.db; for a slow
+    member. It is cut in steps."""
+
+    tail: int = LOG_TAIL_ENTRIES
+    entries: int = LOG_KEPT_ENTRIES
+    step: int = CUT_ENTRIES_MIN
+
+
+RETENTION = Retention()
 
 
 def peer_frame_bytes_max(limits: ClusterLimits) -> int:

@@ -143,6 +143,17 @@ class Cut(NamedTuple):
     through: int
 
 
+class Rebase(NamedTuple):
+    """state.db was installed from a snapshot, and the log lacks its entry: the log is emptied, and
+    begins behind this one. `configuration`: what held there, packed."""
+
+    index: int
+    term: int
+    check: bytes
+    tick: int
+    configuration: bytes
+
+
 class Condemn(NamedTuple):
     """This disk lost what it had acknowledged through `index`: witness that, then end the node."""
 
@@ -189,6 +200,17 @@ class Apply(NamedTuple):
     entries: tuple[Entry, ...]
 
 
+class Copy(NamedTuple):
+    """Read a chunk of the state for `member`; see AskChunk. `configuration`: what holds, packed."""
+
+    member: str
+    configuration: bytes
+    row: int
+    copy: int
+    place: int
+    check: bytes
+
+
 # == state machine → consensus ===================================================================
 class Consumed(NamedTuple):
     """Applied through `index`: the window opens."""
@@ -215,6 +237,30 @@ class Noted(NamedTuple):
 
     index: int
     written: int
+
+
+class Copied(NamedTuple):
+    """What Copy asked for, to be sent to `member`; see Chunk."""
+
+    member: str
+    row: int
+    place: int
+    check: bytes
+    versions: tuple[bytes, ...]
+    sessions: tuple[tuple[int, bytes], ...]
+    head: bytes
+    more: bool
+
+
+class Installed(NamedTuple):
+    """state.db is a snapshot's at this entry (also to the gateway: what was applied up to there was
+    not applied one by one). `configuration`: what held there, packed."""
+
+    index: int
+    term: int
+    check: bytes
+    tick: int
+    configuration: bytes
 
 
 # == gateway ↔ state machine =====================================================================
@@ -454,6 +500,40 @@ class RelayAsk(NamedTuple):
     question: bytes
 
 
+class InstallSnapshot(NamedTuple):
+    """The leader's log begins behind entry `base`, and the member's ends before: ask for the state,
+    or ask again (thesis §5.3). The member's state machine reads it."""
+
+    term: int
+    base: int
+
+
+class AskChunk(NamedTuple):
+    """From the receiver's state machine to the leader's consensus: the versions behind `row`; or,
+    when it has all, sessions of the copy made at entry `copy`, from `place` on. `check`: the
+    running check of what has come so far. Any member that has applied as much can answer."""
+
+    row: int
+    copy: int
+    place: int
+    check: bytes
+
+
+class Chunk(NamedTuple):
+    """Versions behind `row`, in order. With the last ones comes `head`, what the state is at that
+    entry, and its sessions, those from `place` on; `more` of which are to be asked for. `check`
+    continues the one asked with. It claims nothing of a term: what is applied is the same
+    everywhere."""
+
+    row: int
+    place: int
+    check: bytes
+    versions: tuple[bytes, ...]
+    sessions: tuple[tuple[int, bytes], ...]
+    head: bytes
+    more: bool
+
+
 Letter = NamedTuple  # any of the above, where the type does not matter
 
 CATALOGUE: dict[int, type] = {
@@ -472,16 +552,20 @@ CATALOGUE: dict[int, type] = {
     31: Fetch,
     32: Cut,
     33: Condemn,
+    34: Rebase,
     40: Saved,
     41: Fetched,
     42: Trimmed,
     43: Space,
     44: Kept,
     50: Apply,
+    51: Copy,
     60: Consumed,
     61: Durable,
     62: Due,
     63: Noted,
+    64: Copied,
+    65: Installed,
     70: Lookup,
     71: Found,
     72: Applied,
@@ -510,6 +594,9 @@ CATALOGUE: dict[int, type] = {
     120: Relay,
     121: RelayRead,
     122: RelayAsk,
+    130: InstallSnapshot,
+    131: AskChunk,
+    132: Chunk,
 }
 
 # What may come from another node; anything else in a peer's frame is dropped and counted.
@@ -540,5 +627,8 @@ FROM_PEERS: frozenset[type] = frozenset(
         Relay,
         RelayRead,
         RelayAsk,
+        InstallSnapshot,
+        AskChunk,
+        Chunk,
     )
 )

@@ -27,7 +27,7 @@ from dkv.address import Client, Instant, Local, Member
 from dkv.codec import TAGS, decode, encode, seal, unseal
 from dkv.errors import DkvError, Fault, Misconfigured
 from dkv.ids import Founding
-from dkv.limits import MS, SECOND, ClusterLimits, Timing
+from dkv.limits import MS, RETENTION, SECOND, ClusterLimits, Retention, Timing
 from dkv.messages import (
     QUIET,
     Apply,
@@ -46,7 +46,7 @@ from dkv.requests import PROTOCOL, pack_command
 from tests.invariants import Invariants
 from tests.members import QUESTIONS, Members
 from tests.network import Network
-from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryTable, MemoryWitness, SimDisk
+from tests.stores import Crash, MemoryJournal, MemoryMargin, MemoryStores, MemoryWitness, SimDisk
 
 ACTORS = (Local.CONSENSUS, Local.LOG, Local.MACHINE, Local.GATEWAY)
 _PARTS = {Local.LOG: "log", Local.MACHINE: "state"}  # what a keeper's turn writes to
@@ -133,6 +133,7 @@ class World(Members, Network):
         *,
         limits: ClusterLimits | None = None,
         timing: Timing | None = None,
+        retention: Retention = RETENTION,
         token: str = "",
     ) -> None:
         super().__init__(seed, names)
@@ -141,7 +142,17 @@ class World(Members, Network):
         roster = Roster(tuple((n, f"{n}:2380", b"", f"{n}:3000") for n in self.names))
         founding = Founding(b"", token, self.names)
         self.nodes = {
-            name: Node(Plan(name, founding, self.limits, self.timing, roster, f"/data/{name}"))
+            name: Node(
+                Plan(
+                    name,
+                    founding,
+                    self.limits,
+                    self.timing,
+                    roster,
+                    f"/data/{name}",
+                    retention=retention,
+                )
+            )
             for name in self.names
         }
         self.told: dict[int, Told] = {}  # answers to questions about the cluster
@@ -197,7 +208,7 @@ class World(Members, Network):
                 MemoryJournal(disk),
                 MemoryWitness(disk),
                 MemoryMargin(disk),
-                lambda number: MemoryTable(disk, number),
+                MemoryStores(disk),
                 Random(self.rng.getrandbits(64)),
             )
         except (Fault, Misconfigured) as fault:

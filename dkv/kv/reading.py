@@ -28,10 +28,10 @@ class Reading:
     """One read. `answer` is there at once, packed, unless it is a list's: then `step` does a turn
     of it, and returns the answer when there is one."""
 
-    __slots__ = ("_listing", "_state", "answer")
+    __slots__ = ("_listing", "_state", "answer", "command")
 
     def __init__(self, state: State, command: bytes) -> None:
-        self._state = state
+        self._state, self.command = state, command
         self._listing: Listing | None = None
         self.answer: bytes | None = None
         try:

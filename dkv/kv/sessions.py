@@ -174,6 +174,10 @@ class Sessions:
         self._stale.clear()
         return self._sum
 
+    def packed(self) -> list[tuple[int, bytes]]:
+        """All of them, as they are now."""
+        return [(i, session.pack()) for i, session in sorted(self._sessions.items())]
+
     def take_changes(self) -> tuple[list[tuple[int, bytes]], list[int]]:
         """What the next commit must write: changed sessions, and ended ones."""
         self.remembered()

@@ -262,6 +262,7 @@ class State:
             written=self.written,
             sessions=self.sessions.given,
             remembered=self.sessions.remembered(),
+            tick=self._entry.tick or self._base.tick,
         )
 
     def commit(self) -> None:

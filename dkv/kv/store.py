@@ -34,6 +34,9 @@ class Meta(NamedTuple):
     sessions: int = 0  # ids given so far
     diverged: bool = False
     remembered: int = 0
+    tick: int = 0  # of the applied entry
+    installed: int = 0  # the entry at which this state was installed from a snapshot, if it was
+    configuration: bytes = b""  # and what held there, packed
 
 
 class Store(Protocol):
@@ -71,6 +74,10 @@ class Store(Protocol):
         """The next slice of packed versions behind row `after`, the last of the slice before (-1
         to begin); empty behind the last. Raises `Fault` where content does not fit its check."""
 
+    def stream(self, after: int, bytes_max: int) -> list[bytes]:
+        """Packed versions behind row `after`, which may be any, in order: about `bytes_max` of
+        them, at least one if there is one. Verified as `scan` does."""
+
     def sizes(self) -> dict[str, int]:
         """Bytes on disk, for `status`."""
 
@@ -78,3 +85,24 @@ class Store(Protocol):
         """Checkpoint if it is due; a hard cap holds under steady load too."""
 
     def close(self) -> None: ...
+
+
+class Stores(Protocol):
+    """Where stores are: the state's own, and one beside it into which a snapshot is received."""
+
+    def table(self, disk: int) -> Store:
+        """The state's: the one with the highest applied entry that is no unfinished snapshot.
+        Older ones are deleted."""
+
+    def staged(self) -> Store | None:
+        """What was received before, by this life or another, and is not finished."""
+
+    def stage(self, number: int) -> Store:
+        """An empty one, in place of what was staged before. `number` grows with each."""
+
+    def adopt(self) -> None:
+        """The staged one, whose last commit said `installed`, is the state's; the other, which is
+        closed, is deleted."""
+
+    def discard(self) -> None:
+        """Delete what was staged."""

@@ -174,3 +174,18 @@ class Reigns:
         while len(self._known) > 1 and self._known[1].index <= commit:
             del self._known[0]
         return self._known[0] is not before
+
+
+def pack(config: Configuration) -> bytes:
+    """As snapshots and a log without its head carry it; only `unpack` reads it."""
+    rows = (config.seats, config.formed_index, config.formed, config.opened_index)
+    return msgpack.packb((*rows, config.index, config.removed))  # type: ignore[no-any-return]
+
+
+def unpack(packed: bytes) -> Configuration:
+    seats, formed_index, formed, opened_index, index, removed = msgpack.unpackb(
+        packed, use_list=False
+    )
+    return Configuration(
+        read_seats(seats), formed_index, formed, opened_index, index, read_seats(removed)
+    )

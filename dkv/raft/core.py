@@ -20,14 +20,26 @@ from dkv.counters import Counters
 from dkv.entries import CONFIGURING, Entry, Position, entry_bytes
 from dkv.errors import Ending, Fault
 from dkv.limits import (
-    CUT_ENTRIES_MIN,
-    LOG_TAIL_ENTRIES,
     MACHINE_WINDOW_BYTES,
     MS,
+    RETENTION,
     TAIL_BYTES_MAX,
+    Retention,
     Timing,
 )
-from dkv.messages import Apply, Condemn, Cut, Fetch, Fetched, Led, Member, Write
+from dkv.messages import (
+    Apply,
+    Condemn,
+    Cut,
+    Fetch,
+    Fetched,
+    Installed,
+    Led,
+    Member,
+    Rebase,
+    Write,
+)
+from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, Reigns
 from dkv.raft.introductions import Introductions
 from dkv.raft.tail import Tail
@@ -62,7 +74,7 @@ class Raft:
         rng: Random,
         counters: Counters,
         *,
-        keep_log: bool = False,
+        retention: Retention | None = RETENTION,
         told: Iterable[Member] = (),
         certificate: bytes = b"",
     ) -> None:
@@ -93,7 +105,7 @@ class Raft:
         self._window_bytes = 0
         self._fetching = 0  # first index asked of the log for the machine
         self._cut = start.base.index
-        self._keep_log = keep_log
+        self.retention = retention
         self._led = Led(0, "", False, ())
         self.role: Role
 
@@ -244,14 +256,45 @@ class Raft:
             if entries and entries[0].index == self.handed + 1:
                 self._apply(entries)
 
+    # -- a snapshot ------------------------------------------------------------------------------
+    def installed(self, letter: Installed) -> None:
+        """The state machine has another's state at `letter.index`. The log keeps what follows that
+        entry, if it holds it; else it is emptied."""
+        position = Position(letter.index, letter.term, letter.check)
+        tail = self.tail
+        self.counters.add("snapshots_installed")
+        held = tail.base.index <= position.index <= tail.last.index
+        if not held or tail.term_at(position.index) != position.term:
+            self._rebase(position, letter)
+        self.commit = max(self.commit, position.index)
+        self.handed = max(self.handed, position.index)
+        self.durable = max(self.durable, position.index)
+        self.consumed(position.index)
+
+    def _rebase(self, position: Position, letter: Installed) -> None:
+        assert position.index > self.handed, (position, self.handed)
+        self.tail = Tail(position, (), ())
+        self.reigns = Reigns((configuration.unpack(letter.configuration),))
+        self._configure(self.reigns.now)
+        self.tick = max(self.tick, letter.tick)
+        self.saved = self._cut = position.index
+        self._unsaved = deque((n, min(i, position.index), us) for n, i, us in self._unsaved)
+        self._fetching = 0
+        self.post(Local.LOG, Rebase(*letter))
+
     # -- the log's head --------------------------------------------------------------------------
     def cut_head(self) -> None:
-        """What every member's disk and this node's state.db have, the log may forget."""
-        if self._keep_log:
+        """What every member's disk and this node's state.db have, the log may forget; and, behind a
+        bound, what only a slow member lacks: it is sent the state."""
+        keep = self.retention
+        if keep is None:
             return
-        through = min(self.durable, self.everyone_has) - LOG_TAIL_ENTRIES
-        through = min(through, self.handed)
-        if through - self._cut >= CUT_ENTRIES_MIN:
+        bound = self.tail.last.index - keep.entries
+        through = max(self.everyone_has - keep.tail, bound)
+        through = min(through, self.durable - keep.tail, self.handed)
+        if not 0 < self.config.opened_index <= through:
+            return  # a head without the first configuration could not be begun behind
+        if through - self._cut >= keep.step:
             self._cut = through
             self.post(Local.LOG, Cut(through))
 

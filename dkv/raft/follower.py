@@ -13,10 +13,13 @@ from dkv.messages import (
     Append,
     Appended,
     Ask,
+    AskChunk,
+    Chunk,
     Commit,
     Heard,
     Heartbeat,
     HeartbeatAcked,
+    InstallSnapshot,
     Mismatched,
     Noted,
     PreVote,
@@ -89,7 +92,7 @@ def take_append(raft: "Raft", role: Follower, peer: Peer, letter: Append) -> Non
         _answer_mismatch(raft, peer, letter)
         return
     cut_from, entries = _take_rows(raft, letter)
-    index = letter.prev_index + len(letter.rows)
+    index = max(letter.prev_index + len(letter.rows), raft.tail.base.index)  # which is committed
     role.verified = max(role.verified, index)
     raft.commit_to(min(letter.commit, role.verified))
     raft.heard_everyone_has(letter.everyone_has)
@@ -105,7 +108,7 @@ def _meets(raft: "Raft", letter: Append) -> bool:
     """Whether this log has the entry before the first row; another check there is divergence."""
     tail, prev = raft.tail, letter.prev_index
     if prev < tail.base.index:
-        return True  # cut, hence held by every member
+        return True  # cut, hence committed, and in this node's state
     if prev > tail.last.index:
         return False
     if tail.term_at(prev) != letter.prev_term:
@@ -172,6 +175,42 @@ def take_heartbeat(raft: "Raft", role: Follower, peer: Peer, letter: Heartbeat) 
 def take_commit(raft: "Raft", role: Follower, peer: Peer, letter: Commit) -> None:
     role.follow(raft, peer)
     raft.commit_to(min(letter.commit, role.verified))
+
+
+# -- the state, where the leader's log does not reach back far enough ----------------------------
+def take_install(raft: "Raft", role: Follower, peer: Peer, letter: InstallSnapshot) -> None:
+    """The state machine knows what it has, and what it asked for last. A leader may not have heard
+    yet that this node has what it needs."""
+    role.follow(raft, peer)
+    if min(raft.commit, raft.saved, raft.handed) < letter.base:
+        raft.post(Local.MACHINE, letter)
+    else:
+        acknowledge_committed(raft, role)
+
+
+def pass_ask(raft: "Raft", role: Follower, peer: Peer, letter: AskChunk) -> None:
+    if peer == raft.me and role.leader:
+        raft.post(raft.peer(role.leader), letter)
+
+
+def pass_chunk(raft: "Raft", role: Follower, peer: Peer, letter: Chunk) -> None:
+    """From whoever leads: another one's answer comes too late."""
+    if peer.name != role.leader:
+        return
+    if raft.space >= SPACE_CRITICAL:
+        raft.counters.add("chunks_refused_disk_critical")
+        return
+    raft.post(Local.MACHINE, letter)
+
+
+def acknowledge_committed(raft: "Raft", role: Follower) -> None:
+    """Tell the leader what this node is known to share with it, though no Append has asked: what is
+    committed, saved and handed on. (It is in memory, but for a moment after a start.)"""
+    index = min(raft.commit, raft.saved, raft.handed)
+    check = raft.tail.check_at(index) if index >= raft.tail.base.index else None
+    if role.leader and check is not None:
+        role.verified = max(role.verified, index)
+        raft.write(sealed=((raft.peer(role.leader), Appended(raft.term, index, check)),))
 
 
 # -- votes (thesis §3.4, §9.6) -------------------------------------------------------------------

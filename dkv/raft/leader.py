@@ -19,12 +19,17 @@ from dkv.messages import (
     Append,
     Appended,
     Ask,
+    AskChunk,
+    Chunk,
     Commit,
+    Copied,
+    Copy,
     Fetch,
     Fetched,
     Heard,
     Heartbeat,
     HeartbeatAcked,
+    InstallSnapshot,
     Mismatched,
     Noted,
     PreVote,
@@ -37,7 +42,7 @@ from dkv.messages import (
     RelayAsk,
     RelayRead,
 )
-from dkv.raft import members
+from dkv.raft import configuration, members
 from dkv.raft.configuration import Seat, pack_members
 from dkv.raft.notes import Notes
 from dkv.raft.progress import Progress
@@ -265,9 +270,6 @@ def take_mismatch(raft: "Raft", lead: Leader, peer: Peer, letter: Mismatched) ->
     base = raft.tail.base.index
     place = max(raft.tail.find(letter.hint_index, letter.hint_term), base)
     progress.probe_from(min(place, letter.last_index, letter.prev_index - 1) + 1)
-    if progress.next <= base:
-        raft.counters.add("members_behind_the_log")
-        progress.probe_from(base + 1)
 
 
 def take_heartbeat_ack(raft: "Raft", lead: Leader, peer: Peer, letter: HeartbeatAcked) -> None:
@@ -338,6 +340,31 @@ def _fitting(entries: list[Entry]) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+# -- the state, for a member that is behind the log ----------------------------------------------
+def _offer_state(raft: "Raft", progress: Progress) -> None:
+    if not progress.installing:
+        raft.counters.add("members_behind_the_log")
+    progress.install(raft.now.us)
+    raft.post(raft.peer(progress.name), InstallSnapshot(raft.term, raft.tail.base.index))
+
+
+def copy_state(raft: "Raft", lead: Leader, peer: Peer, letter: AskChunk) -> None:
+    """Only for whom this leader has found behind its log: another one's questions are old."""
+    progress = _progress_of(raft, lead, peer)
+    if progress is not None and progress.installing:
+        progress.heard_us = progress.asked_us = raft.now.us
+        packed = configuration.pack(raft.reigns.settled)
+        raft.post(Local.MACHINE, Copy(peer.name, packed, *letter))
+
+
+def send_copied(raft: "Raft", lead: Leader, _me: Peer, letter: Copied) -> None:
+    progress = lead.progress.get(letter.member)
+    if progress is not None and progress.installing:
+        progress.asked_us = raft.now.us
+        raft.counters.add("snapshot_chunk_bytes", sum(map(len, letter.versions)))
+        raft.post(raft.peer(letter.member), Chunk(*letter[1:]))
+
+
 # -- the end of a turn ---------------------------------------------------------------------------
 def open_when_all_have_formed(raft: "Raft", lead: Leader) -> None:
     """OPENED follows when every member has acknowledged FORMED: from here on clients are served."""
@@ -372,6 +399,8 @@ def replicate(raft: "Raft", lead: Leader) -> None:
 
 def _send_what_is_new(raft: "Raft", progress: Progress) -> None:
     tail = raft.tail
+    if progress.next <= tail.base.index and not progress.installing:
+        _offer_state(raft, progress)
     while progress.next <= tail.last.index and progress.open:
         prev = progress.next - 1
         check = tail.check_at(prev)
@@ -439,6 +468,9 @@ def _ask_again(raft: "Raft", progress: Progress) -> None:
     A member that restarted learns from it how far its log is verified (no commit index counts there
     before), so idle ones are asked too. A probe is simply sent again; and where memory no longer
     reaches, probing begins anew."""
+    if progress.installing:
+        _offer_state(raft, progress)
+        return
     prev = progress.next - 1
     check = raft.tail.check_at(prev)
     if progress.probing or check is None:

@@ -20,11 +20,13 @@ from dkv.ids import UNKNOWN, Founding
 from dkv.limits import SECOND, ClusterLimits
 from dkv.messages import (
     Append,
+    Chunk,
     Commit,
     DiskReplaced,
     Envelope,
     Heartbeat,
     Hello,
+    InstallSnapshot,
     Misfit,
     PreVote,
     Removed,
@@ -38,10 +40,13 @@ from dkv.raft.members import removed_words
 from dkv.raft.quorum import majority
 
 _ANSWER_EVERY_US = 1 * SECOND
-_OF_LEADERS = (Append, Heartbeat, Commit, TakeOver, RequestVote, PreVote)
+_OF_LEADERS = (
+    *(Append, Heartbeat, Commit, InstallSnapshot, Chunk),
+    *(TakeOver, RequestVote, PreVote),
+)
 REJOIN = (
     "If it is lost: `dkvctl member replace NAME NAME` on a member's side, then start this node "
-    "with an empty directory and --initial-cluster-state existing"
+    "with an empty directory and --join"
 )
 
 

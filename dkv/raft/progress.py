@@ -4,6 +4,8 @@ Owns: match, next and the window of one member in one term. Must never know how 
 
     probing      one Append at a time, until one is acknowledged: where do our logs part?
     replicating  pipelined, a window of letters and bytes; `next` runs ahead of `match`
+    installing   the next entry is no longer in the log: the member asks for the state, and nothing
+                 is appended until it has acknowledged the entry that this is of
 """
 
 from collections import deque
@@ -19,6 +21,7 @@ class Progress:
         self.match = 0
         self.next = next_index
         self.probing = True
+        self.installing = False
         self.fetching = 0  # the first index asked of the log for this member
         self.heard_us = now_us
         self.asked_us = now_us  # when something was last sent or asked about
@@ -36,7 +39,7 @@ class Progress:
     @property
     def open(self) -> bool:
         """Whether another Append may be sent."""
-        if self.fetching:
+        if self.fetching or self.installing:
             return False
         if self.probing:
             return not self._in_flight
@@ -60,6 +63,7 @@ class Progress:
         if self.probing:
             self._forget_window()
             self.probing = False
+        self.installing = False
         self.next = max(self.next, index + 1)
         news = index > self.match
         self.match = max(self.match, index)
@@ -69,6 +73,12 @@ class Progress:
         """The logs part before `next`: go back, one Append at a time."""
         self.probing = True
         self.next = max(next_index, self.match + 1)
+        self._forget_window()
+
+    def install(self, now_us: int) -> None:
+        """What it needs next is not in the log."""
+        self.installing, self.fetching = True, 0
+        self.asked_us = now_us
         self._forget_window()
 
     def _forget_window(self) -> None:

@@ -16,13 +16,18 @@ from dkv.messages import (
     Append,
     Appended,
     Ask,
+    AskChunk,
+    Chunk,
     Commit,
     Consumed,
+    Copied,
     Due,
     Durable,
     Fetched,
     Heartbeat,
     HeartbeatAcked,
+    Installed,
+    InstallSnapshot,
     Mismatched,
     Noted,
     PreVote,
@@ -98,7 +103,9 @@ def lead(raft: Raft, votes: dict[str, int]) -> None:
 
 
 # == handlers that change the role ===============================================================
-def obey(raft: Raft, role: Role, peer: Peer, letter: Append | Heartbeat | Commit) -> None:
+def obey(
+    raft: Raft, role: Role, peer: Peer, letter: Append | Heartbeat | Commit | InstallSnapshot
+) -> None:
     """A candidate hears the leader of its own term."""
     become_follower(raft, raft.term)
     HANDLERS[Follower, type(letter)](raft, raft.role, peer, letter)
@@ -139,7 +146,8 @@ def take_fetched(raft: Raft, role: Role, _peer: Peer, letter: Fetched) -> None:
 
 
 def take_trimmed(raft: Raft, _role: Role, _peer: Peer, letter: Trimmed) -> None:
-    raft.tail.rebase(Position(*letter))
+    if letter.index > raft.tail.base.index:  # a snapshot may have come between
+        raft.tail.rebase(Position(*letter))
 
 
 def take_space(raft: Raft, _role: Role, _peer: Peer, letter: Space) -> None:
@@ -159,6 +167,12 @@ def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
     raft.due = letter.tick
 
 
+def take_installed(raft: Raft, role: Role, _peer: Peer, letter: Installed) -> None:
+    raft.installed(letter)
+    if isinstance(role, Follower):
+        follower.acknowledge_committed(raft, role)
+
+
 def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt | Told) -> None:
     """The way back of what this node relayed (batch 0: what consensus itself had asked)."""
     if letter.batch:
@@ -173,6 +187,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Consumed: take_consumed,
     Durable: take_durable,
     Due: take_due,
+    Installed: take_installed,
     Refused: pass_to_gateway,
     ReadAt: pass_to_gateway,
     Told: pass_to_gateway,
@@ -201,6 +216,10 @@ _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     Mismatched: (ignored, ignored, ignored, leader.take_mismatch),
     HeartbeatAcked: (ignored, ignored, ignored, leader.take_heartbeat_ack),
     TakeOver: (take_over, ignored, ignored, ignored),
+    InstallSnapshot: (follower.take_install, obey, obey, ignored),
+    AskChunk: (follower.pass_ask, ignored, ignored, leader.copy_state),
+    Copied: (ignored, ignored, ignored, leader.send_copied),
+    Chunk: (follower.pass_chunk, ignored, ignored, ignored),
     Noted: (follower.pass_note, ignored, ignored, leader.take_note),
     Propose: (
         follower.relay_proposal,
@@ -261,6 +280,7 @@ TERMED: frozenset[type] = frozenset(
         HeartbeatAcked,
         Commit,
         TakeOver,
+        InstallSnapshot,
     )
 )
 

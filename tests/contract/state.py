@@ -78,6 +78,9 @@ class StatePair:
         self.both("keys", lambda table: table.keys(b"", b"", 100))
         if self._dice.random() < 0.5:  # not always: a scan writes what is waiting
             self.both("scan", _scanned)
+            row = self._dice.choice((0, 1, *self._disk.versions)) + self._dice.choice((-1, 0, 1))
+            size = self._dice.choice((1, 100, 5_000, 10**6))
+            self.both(f"stream {row} {size}", lambda table: table.stream(row, size))
 
     # -- steps -------------------------------------------------------------------------------------
     def _last(self) -> tuple[int, int]:

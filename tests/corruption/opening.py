@@ -11,6 +11,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from actors import recovery
@@ -88,8 +89,11 @@ class _Node:
         self._directory, self._open_files = directory, open_files
         margin = MemoryMargin(SimDisk())
         self.actors = assemble(
-            plan_of(folder), self.journal, self.witness, margin, self._open_table, Random(1)
+            plan_of(folder), self.journal, self.witness, margin, self._stores(), Random(1)
         )
+
+    def _stores(self) -> Any:
+        return SimpleNamespace(table=self._open_table, staged=self._directory.staged)
 
     def _open_table(self, disk: int) -> SqliteTable:
         self.table = self._directory.table(disk)

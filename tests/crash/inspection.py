@@ -7,6 +7,7 @@ came about.
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from actors.assembly import assemble
@@ -44,9 +45,12 @@ class _Found:
         self._directory, self._files = directory, files
         margin = MemoryMargin(SimDisk())
         self.actors = assemble(
-            plan_of(folder), self.journal, self.witness, margin, self._open_table, Random(1)
+            plan_of(folder), self.journal, self.witness, margin, self._stores(), Random(1)
         )
         self._scan()
+
+    def _stores(self) -> Any:
+        return SimpleNamespace(table=self._open_table, staged=self._directory.staged)
 
     def _open_table(self, disk: int) -> SqliteTable:
         self.table = self._directory.table(disk)

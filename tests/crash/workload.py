@@ -13,6 +13,7 @@ import os
 import sys
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from actors.assembly import Plan, assemble
@@ -67,18 +68,18 @@ class Life:
             self.journal,
             witness,
             MemoryMargin(SimDisk()),
-            self._open_table(directory),
+            self._stores(directory),
             Random(f"{seed}/disk"),
         )
         self.log, self.machine = actors.log, actors.machine
         self._believe()
 
-    def _open_table(self, directory: DataDirectory) -> Any:
+    def _stores(self, directory: DataDirectory) -> Any:
         def open_table(disk: int) -> Any:
             self.table = directory.table(disk)
             return self.table
 
-        return open_table
+        return SimpleNamespace(table=open_table, staged=directory.staged)
 
     def abandon(self) -> None:
         """Without an orderly end."""

@@ -4,7 +4,7 @@ Owns: the list. A new feature that keeps a promise adds the bugs that would brea
 Must never know how they are found.
 """
 
-from actors import ledger, log, machine, recovery
+from actors import copying, ledger, log, machine, recovery, staging
 from dkv.kv import sessions, state
 from dkv.raft import (
     candidate,
@@ -522,6 +522,35 @@ CATALOGUE = (
         "A configuration stays in force though the entry that made it was replaced (§4.1).",
         to.KEPT,
         (Edit(core.Raft, "truncate", "self._configure(self.reigns.truncate(index))", "pass"),),
+    ),
+    # -- snapshots -------------------------------------------------------------------------------
+    Mutant(
+        "snapshot_without_sessions",
+        "A snapshot has no sessions, and neither its sender nor its receiver misses them: a retry "
+        "is executed again, or answered otherwise than elsewhere.",
+        to.BEHIND,
+        (
+            Edit(copying.Copying, "answer", "sessions = state.sessions.packed()", "sessions = []"),
+            Edit(
+                staging.Staging,
+                "_whole",
+                "    sessions = Sessions",
+                "    meta = meta._replace(remembered=0)\n    sessions = Sessions",
+            ),
+        ),
+    ),
+    Mutant(
+        "state_installed_log_as_it_was",
+        "Consensus goes on with the log of before, though state.db has a snapshot's state.",
+        to.BEHIND,
+        (
+            Edit(
+                core.Raft,
+                "installed",
+                "        self._rebase(position, letter)\n",
+                "        return\n",
+            ),
+        ),
     ),
 )
 

@@ -48,6 +48,13 @@ DUELS = Profile(("duel", "duel", "crash"), sizes=(5,), gap_ms=(400, 1_200))
 FOUNDING = Profile(("pause",), sizes=(3,), founding=True, gap_ms=(500, 2_000), reads=0.1)
 HARM = Profile(("harm", "crash"))
 WIPES = Profile(("wipe",), sizes=(3,), gap_ms=(1_500, 3_000))
+BEHIND = Profile(
+    ("absence", "absence", "crash"),
+    sizes=(3,),
+    settings="log_entries=4 chunk_bytes=300",
+    reads=0.1,
+    gap_ms=(400, 1_500),
+)
 CHURN = Profile(("change", "change", "cut", "crash"), sizes=(3,), gap_ms=(150, 700), seconds=9)
 TWO_ADDS = Profile(
     ("two_adds",), first="n1", sizes=(4,), seconds=4, gap_ms=ONCE, requests_a_second=10, loss=0.0

@@ -217,6 +217,12 @@ class Storm:
         self._at(after + self.dice.randint(1, 300), "start")
         self._at(after + self.dice.randint(1_500, 2_500), "heal")
 
+    def _absence(self) -> None:
+        """Somebody comes back when the log is gone."""
+        name = self._one()
+        self._at(0, f"crash {name}")
+        self._at(self.dice.randint(1_500, 3_000), f"start {name}")
+
     def _change(self) -> None:
         what = self.dice.choice(("grow", "grow", "shrink", "replace", "transfer"))
         who = self.dice.choice((-1, self.dice.randrange(20)))

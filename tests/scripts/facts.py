@@ -86,6 +86,8 @@ def look(stage: Stage, name: str) -> dict[str, Any]:
         "leader": name if isinstance(role, Leader) else getattr(role, "leader", "") or "nobody",
         "last": f"{raft.tail.last.index}/{raft.tail.last.term}",
         "length": raft.tail.last.index,
+        "base": raft.tail.base.index,
+        "installs": raft.counters.get("snapshots_installed"),
         "commit": raft.commit,
         "saved": raft.saved,
         "applied": node.state.applied,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dkv.address import Local
 from dkv.codec import seal, unseal
-from dkv.limits import ClusterLimits, Timing
+from dkv.limits import RETENTION, ClusterLimits, Retention, Timing
 from dkv.messages import CATALOGUE, FromPeer, PreVote, Saved, Write
 from tests.world import Reply, World
 
@@ -93,8 +93,9 @@ class Stage:
         *,
         timing: Timing | None = None,
         limits: ClusterLimits | None = None,
+        retention: Retention = RETENTION,
     ) -> None:
-        self.world = WatchedWorld(seed, names, timing=timing, limits=limits)
+        self.world = WatchedWorld(seed, names, timing=timing, limits=limits, retention=retention)
         self.world.peer_filter = self._passes
         self.world.letter_filter = self._reaches
         self.rules: list[Rule] = []

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from actors import copying
 from dkv.address import Local
-from dkv.limits import MS, SECOND, ClusterLimits, Timing
+from dkv.limits import MS, RETENTION, SECOND, ClusterLimits, Retention, Timing
 from dkv.raft import leader
 from tests.scripts.facts import look, objection, rule_of
 from tests.scripts.language import microseconds
@@ -71,7 +72,7 @@ class Player:
 
     # -- the world -------------------------------------------------------------------------------
     def world(self, size: str, _nodes: str, *settings: str) -> None:
-        """`world 3 nodes seed=7 steady session_ttl=2s note_entries=16`"""
+        """`world 3 nodes seed=7 steady session_ttl=2s note_entries=16 log_entries=8`"""
         given = dict(s.split("=") if "=" in s else (s, "") for s in settings)
         timing, limits = Timing(), ClusterLimits()
         if "steady" in given:  # no leader steps down for want of a majority
@@ -81,15 +82,21 @@ class Player:
         if "note_entries" in given:
             limits = limits._replace(note_entries=int(given["note_entries"]))
         if "append_bytes" in given:
-            self._limit_appends(int(given["append_bytes"]))
+            self._limit(leader, "APPEND_BYTES_MAX", int(given["append_bytes"]))
+        if "chunk_bytes" in given:
+            self._limit(copying, "CHUNK_BYTES", int(given["chunk_bytes"]))
+        kept = int(given.get("log_entries", RETENTION.entries))
+        retention = Retention(kept // 2, kept, 1) if "log_entries" in given else RETENTION
         names = tuple(f"n{i}" for i in range(1, int(size) + 1))
-        self.stage = Stage(names, int(given.get("seed", 1)), timing=timing, limits=limits)
+        self.stage = Stage(
+            names, int(given.get("seed", 1)), timing=timing, limits=limits, retention=retention
+        )
 
-    def _limit_appends(self, size: int) -> None:
-        """Few entries an Append, so that a log is copied in many steps, as a long one would be."""
-        before = leader.APPEND_BYTES_MAX
-        leader.APPEND_BYTES_MAX = size
-        self._put_back.append(lambda: setattr(leader, "APPEND_BYTES_MAX", before))
+    def _limit(self, module: object, name: str, size: int) -> None:
+        """Little in a letter, so that a log or a state is copied in many, as a long one is."""
+        before = getattr(module, name)
+        setattr(module, name, size)
+        self._put_back.append(lambda: setattr(module, name, before))
 
     def log(self, name: str, *terms: str) -> None:
         self._logs[name] = [int(t) for t in terms]

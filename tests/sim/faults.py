@@ -201,6 +201,11 @@ class Faults:
                 self.start(name)  # the witness would not tell (its lazy window): see Ending.whole
                 return
             self.lose(name)
+        elif part == "state" and _applied(image) < (disk.hard.base.index if disk.hard else 0):
+            if not self.may_lose:
+                self.start(name)
+                return
+            self.lose(name)  # the log has forgotten what would catch it up
         disk.roll_back(image, (part,))
         self.world.invariants.forget(name)
         self.start(name)
@@ -251,6 +256,10 @@ class Faults:
             node.disk.space_level, node.disk.full = 0, False
             node.disk.fuse.blow_at, node.disk.fuse.fail_next = None, ""
             self.world.set_clock_rate(name, 1.0)
+
+
+def _applied(disk: SimDisk) -> int:
+    return disk.meta.applied if disk.meta else 0
 
 
 ROTS = tuple(DAMAGES)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from dkv.limits import ClusterLimits
+from dkv.limits import CHUNK_BYTES, RETENTION, ClusterLimits, Retention
 from tests.sim.faults import LEADER, ROTS
 
 SIZES = (*[3] * 12, *[5] * 3, *[7] * 2, 2, 1)
@@ -35,6 +35,8 @@ class Plan(NamedTuple):
     steps: tuple[Step, ...]
     rolls_back: bool  # at the end, a whole directory of an earlier moment
     churns: bool = False  # members come and go
+    retention: Retention  # of the log: where it is short, members are sent the state
+    chunk_bytes: int  # of that
 
 
 def draw(seed: int, seconds: int = SECONDS) -> Plan:
@@ -46,7 +48,9 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
     )
     churns = churn.random() < CHURNING
     changes = _changes(churn, seconds * 1_000) if churns else []
-    return Plan(
+    more = Random(f"short log {seed}")  # of its own: a seed's other draws are what they were
+    retention, chunk_bytes = _log(more)
+    plan = Plan(
         seed,
         size,
         dice.randint(2, 3),
@@ -56,7 +60,32 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         tuple(sorted([*_steps(dice, size, seconds * 1_000), *changes], key=_when)),
         dice.random() < 0.25,
         churns,
+        retention,
+        chunk_bytes,
     )
+    if retention == RETENTION:
+        return plan
+    absences = _absences(more, size, seconds * 1_000)
+    return plan._replace(steps=tuple(sorted([*plan.steps, *absences], key=lambda s: s.at_ms)))
+
+
+def _log(dice: Random) -> tuple[Retention, int]:
+    if dice.random() < 0.6:
+        return RETENTION, CHUNK_BYTES
+    entries = dice.choice((4, 8, 32))
+    return Retention(entries // 2, entries, 1), dice.choice((100, 1_000, CHUNK_BYTES))
+
+
+def _absences(dice: Random, size: int, ms: int) -> list[Step]:
+    """Long enough for the log to be gone."""
+    draw_one = _Draw(dice, size)
+    absences = []
+    for _ in range(dice.randint(2, 4)):
+        at, who = dice.randint(0, ms - 6_000), dice.randrange(size)
+        long_ms = draw_one.ms(2_500, 6_000)
+        fault = dice.choice((("crash", (who, long_ms)), ("partition", ((who,), 0, long_ms))))
+        absences.append(Step(at, *fault))
+    return absences
 
 
 def _steps(dice: Random, size: int, ms: int) -> list[Step]:

@@ -10,6 +10,7 @@ Owns: the phases, and what must be true at the end of each. Must never draw what
 
 from random import Random
 
+from actors import copying
 from dkv.errors import Ending
 from dkv.limits import MS, SECOND
 from tests.sim.books import Books
@@ -31,7 +32,7 @@ class Game:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         names = [f"n{i + 1}" for i in range(plan.size)]
-        self.world = World(plan.seed, names, limits=plan.limits)
+        self.world = World(plan.seed, names, limits=plan.limits, retention=plan.retention)
         self.world.queues = plan.queues
         self.dice = Random(f"game {plan.seed}")
         self.books = Books(plan.seed)
@@ -47,6 +48,13 @@ class Game:
             raise AssertionError(f"seed {self.plan.seed}: {' '.join(map(str, words))}")
 
     def play(self) -> Report:
+        before, copying.CHUNK_BYTES = copying.CHUNK_BYTES, self.plan.chunk_bytes
+        try:
+            return self._play()
+        finally:
+            copying.CHUNK_BYTES = before
+
+    def _play(self) -> Report:
         world = self.world
         for node in world.nodes.values():
             node.sync_us = self.plan.sync_us
@@ -267,6 +275,7 @@ class Game:
             len(world.invariants.leaders) - 1,
             counters["truncations"],
             world.invariants.retried,
+            counters["snapshots_installed"],
             len(world.endings),
             faults,
             endings,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 RARE = 0.01  # each of MUST_OCCUR in at least this share of the seeds
-MUST_OCCUR = ("elections", "truncations", "retries", "refusals")
+MUST_OCCUR = ("elections", "truncations", "retries", "installs", "refusals")
 
 
 class Report(NamedTuple):
@@ -21,6 +21,7 @@ class Report(NamedTuple):
     elections: int  # terms that had a leader, beside the first
     truncations: int
     retries: int  # answered from what a session remembers
+    installs: int  # of snapshots
     refusals: int  # nodes that stopped, or did not start, for a reason with a name
     faults: dict[str, int]
     endings: dict[str, int]

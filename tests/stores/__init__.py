@@ -7,7 +7,7 @@ from tests.stores.disk import SimDisk
 from tests.stores.fuse import Crash, DiskError, Fuse
 from tests.stores.journal import MemoryJournal
 from tests.stores.margin import MemoryMargin
-from tests.stores.table import MemoryTable
+from tests.stores.table import MemoryStores, MemoryTable
 from tests.stores.witness import MemoryWitness
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Fuse",
     "MemoryJournal",
     "MemoryMargin",
+    "MemoryStores",
     "MemoryTable",
     "MemoryWitness",
     "SimDisk",

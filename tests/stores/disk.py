@@ -26,9 +26,46 @@ _SYNCS = {LOG: "journal.commit", STATE: "table.commit", WITNESS: "witness.write"
 class Change(NamedTuple):
     """What was there before a step: enough to undo it."""
 
-    what: str  # entry, hard, slot; version, key, session, meta
+    what: str  # entry, hard, slot; version, key, session, meta; adopted
     number: int
     before: Any
+    shelf: Any = None  # where it was, if in a state.db; of "adopted", the one before
+
+
+class Shelf:
+    """One state.db: committed and not."""
+
+    def __init__(self) -> None:
+        self.meta: Meta | None = None
+        self.sessions: dict[int, bytes] = {}
+        self.versions: dict[int, tuple[Version, int]] = {}
+        self.keys: SortedList[bytes] = SortedList()
+        self.undo: list[Change] = []
+
+    def copy(self) -> "Shelf":
+        twin = Shelf()
+        twin.meta, twin.sessions = self.meta, {**self.sessions}
+        twin.versions, twin.keys = {**self.versions}, SortedList(self.keys)
+        twin.undo = [change._replace(shelf=twin) for change in self.undo]
+        return twin
+
+    def undo_one(self, what: str, number: int, before: Any) -> None:
+        match what:
+            case "meta":
+                self.meta = before
+            case "session":
+                _put_back(self.sessions, number, before)
+            case "version":
+                self.versions.pop(number, None)  # rot may have got there first
+            case "key":
+                self.keys.discard(before)
+
+
+def _of_state(name: str) -> Any:
+    """What is asked of a disk about its state.db."""
+    return property(
+        lambda disk: getattr(disk.state, name), lambda disk, value: setattr(disk.state, name, value)
+    )
 
 
 class SimDisk:
@@ -37,7 +74,6 @@ class SimDisk:
         self.space_level = 0
         self.full = False  # every write fails; the margin should have been met before
         self.undo: list[Change] = []  # of the journal: not committed
-        self.undo_table: list[Change] = []
         self._flying: dict[str, list[list[Change]]] = {}  # committed by a turn that has not ended
         self.rotten: set[rot.Place] = set()
         self._clear(PARTS)
@@ -49,11 +85,16 @@ class SimDisk:
         if WITNESS in parts:
             self.slots: list[tuple[int, Testimony] | None] = [None, None]
         if STATE in parts:
-            self.meta: Meta | None = None
-            self.sessions: dict[int, bytes] = {}
-            self.versions: dict[int, tuple[Version, int]] = {}
-            self.keys: SortedList[bytes] = SortedList()
+            self.state = Shelf()
+            self.staged: Shelf | None = None
         self.rotten = {place for place in self.rotten if place.part not in parts}
+
+    # -- the state's own shelf -------------------------------------------------------------------
+    meta = _of_state("meta")
+    sessions = _of_state("sessions")
+    versions = _of_state("versions")
+    keys = _of_state("keys")
+    undo_table = _of_state("undo")
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
         """Every change of anything durable is one."""
@@ -77,13 +118,22 @@ class SimDisk:
         if part in self._flying:
             self._flying[part].append([*changes])
 
+    def adopt(self) -> None:
+        """A snapshot was installed: what was staged is the state. (Which of the two it is follows
+        from the commit before: a crash undoes both, or none.)"""
+        assert self.staged is not None
+        if STATE in self._flying:
+            self._flying[STATE][-1].append(Change("adopted", 0, None, self.state))
+        self.state, self.staged = self.staged, None
+
     # -- a crash ---------------------------------------------------------------------------------
     def lose_unsynced(self, dice: Random | None = None) -> None:
         """The power goes. Of a turn under way, with `dice`, the first few commits are found, and
         a witness slot that was being written is torn; without, all of them."""
-        self._undo([*self.undo, *self.undo_table])
+        self._undo(self.undo)
         self.undo.clear()
-        self.undo_table.clear()
+        for shelf in (self.state, self.staged):
+            self.forget(shelf)
         if dice is not None:
             for part in sorted(self._flying):
                 self._tear(self._flying[part], dice)
@@ -98,28 +148,25 @@ class SimDisk:
         if begun and begun[0].what == "slot" and dice.random() < 0.5:
             self.slots[begun[0].number] = None
 
-    def forget_table(self) -> None:
-        """A rollback of what the table has not committed."""
-        self._undo(self.undo_table)
-        self.undo_table.clear()
+    def forget(self, shelf: Shelf | None) -> None:
+        """A rollback of what a table has not committed."""
+        if shelf is not None:
+            self._undo(shelf.undo)
+            shelf.undo.clear()
 
     def _undo(self, changes: list[Change]) -> None:
-        for what, number, before in reversed(changes):
+        for what, number, before, shelf in reversed(changes):
             match what:
                 case "hard":
                     self.hard = before
-                case "meta":
-                    self.meta = before
+                case "adopted":
+                    self.state, self.staged = shelf, self.state
                 case "slot":
                     self.slots[number] = before
                 case "entry":
                     _put_back(self.entries, number, before)
-                case "session":
-                    _put_back(self.sessions, number, before)
-                case "version":
-                    self.versions.pop(number, None)  # rot may have got there first
-                case "key":
-                    self.keys.discard(before)
+                case _:
+                    shelf.undo_one(what, number, before)
 
     # -- what a crash would leave ----------------------------------------------------------------
     def holds(self, index: int, check: bytes) -> bool:
@@ -155,7 +202,7 @@ class SimDisk:
         """An image of the volume: what a power cut at this moment would leave."""
         twin = SimDisk()
         twin._take(self, PARTS)
-        twin.undo, twin.undo_table = [*self.undo], [*self.undo_table]
+        twin.undo = [*self.undo]
         twin.lose_unsynced()
         return twin
 
@@ -175,9 +222,8 @@ class SimDisk:
         if WITNESS in parts:
             self.slots = [*other.slots]
         if STATE in parts:
-            self.meta, self.sessions = other.meta, {**other.sessions}
-            self.versions = {**other.versions}
-            self.keys = SortedList(other.keys)
+            self.state = other.state.copy()
+            self.staged = other.staged.copy() if other.staged else None
         kept = {place for place in self.rotten if place.part not in parts}
         self.rotten = kept | {place for place in other.rotten if place.part in parts}
 

@@ -6,7 +6,7 @@ from itertools import islice
 from dkv.errors import Ending, Fault
 from dkv.kv.store import Meta
 from dkv.kv.version import Version, pack_version, unpack_version, version_check
-from tests.stores.disk import STATE, Change, SimDisk
+from tests.stores.disk import STATE, Change, Shelf, SimDisk
 from tests.stores.port import Port
 from tests.stores.rot import Place
 
@@ -17,45 +17,46 @@ _SLICE = 500  # versions of a scan
 class MemoryTable(Port):
     part = STATE
 
-    def __init__(self, disk: SimDisk, number: int) -> None:
+    def __init__(self, disk: SimDisk, number: int, shelf: Shelf | None = None) -> None:
         super().__init__(disk)
+        self.shelf = shelf or disk.state
         self.read_pages()
-        if disk.meta is None:
-            disk.meta = Meta(number)
+        if self.shelf.meta is None:
+            self.shelf.meta = Meta(number)
         if _META in disk.rotten:
             raise self._damaged("its meta row")
 
     # -- meta and sessions -----------------------------------------------------------------------
     def meta(self) -> Meta:
-        assert self.disk.meta is not None
-        return self.disk.meta
+        assert self.shelf.meta is not None
+        return self.shelf.meta
 
     def sessions(self) -> Iterable[tuple[int, bytes]]:
         self.read_pages()
-        for number in self.disk.sessions:
+        for number in self.shelf.sessions:
             if Place(STATE, "session", number) in self.disk.rotten:
                 raise self._damaged(f"session {number}")
-        return sorted(self.disk.sessions.items())
+        return sorted(self.shelf.sessions.items())
 
     # -- versions --------------------------------------------------------------------------------
     def add(self, row: int, packed: bytes, new: bytes | None) -> None:
         self.disk.step("table.add", lambda: self._add(row, packed, new))
 
     def _add(self, row: int, packed: bytes, new: bytes | None) -> None:
-        assert row not in self.disk.versions, row
-        self.disk.versions[row] = (unpack_version(packed), version_check(packed))
-        self.disk.undo_table.append(Change("version", row, None))
-        if new is not None and new not in self.disk.keys:
-            self.disk.keys.add(new)
-            self.disk.undo_table.append(Change("key", row, new))
+        assert row not in self.shelf.versions, row
+        self.shelf.versions[row] = (unpack_version(packed), version_check(packed))
+        self._changed("version", row, None)
+        if new is not None and new not in self.shelf.keys:
+            self.shelf.keys.add(new)
+            self._changed("key", row, new)
 
     def version(self, row: int) -> Version:
         self._packed(row)
-        return self.disk.versions[row][0]
+        return self.shelf.versions[row][0]
 
     def _packed(self, row: int) -> bytes:
         self.read_pages()
-        found = self.disk.versions.get(row)
+        found = self.shelf.versions.get(row)
         packed = pack_version(found[0]) if found else b""
         if found is None or version_check(packed) != found[1]:
             raise self._damaged(f"version {row}")
@@ -63,7 +64,7 @@ class MemoryTable(Port):
 
     def keys(self, start: bytes, end: bytes, count: int) -> list[bytes]:
         self.read_pages()
-        found = self.disk.keys.irange(start, end or None, inclusive=(True, False))
+        found = self.shelf.keys.irange(start, end or None, inclusive=(True, False))
         return list(islice(found, count))
 
     # -- commits ---------------------------------------------------------------------------------
@@ -71,22 +72,25 @@ class MemoryTable(Port):
         self, meta: Meta, changed: Iterable[tuple[int, bytes]], ended: Iterable[int]
     ) -> None:
         def do() -> None:
-            disk = self.disk
+            shelf = self.shelf
             for number, packed in changed:
                 self._session(number, packed)
             for number in ended:
                 self._session(number, None)
-            disk.undo_table.append(Change("meta", 0, disk.meta))
-            disk.meta = meta
-            disk.rotten.discard(_META)
-            disk.committed(STATE, disk.undo_table)
-            disk.undo_table.clear()
+            self._changed("meta", 0, shelf.meta)
+            shelf.meta = meta
+            self.disk.rotten.discard(_META)
+            self.disk.committed(STATE, shelf.undo)
+            shelf.undo.clear()
 
         self.disk.step("table.commit", do)
 
+    def _changed(self, what: str, number: int, before: object) -> None:
+        self.shelf.undo.append(Change(what, number, before, self.shelf))
+
     def _session(self, number: int, packed: bytes | None) -> None:
-        sessions = self.disk.sessions
-        self.disk.undo_table.append(Change("session", number, sessions.get(number)))
+        sessions = self.shelf.sessions
+        self._changed("session", number, sessions.get(number))
         self.disk.rotten.discard(Place(STATE, "session", number))
         if packed is None:
             sessions.pop(number, None)
@@ -94,21 +98,57 @@ class MemoryTable(Port):
             sessions[number] = packed
 
     def mark_diverged(self, meta: Meta) -> None:
-        self.disk.forget_table()
-        self.disk.meta = meta
+        self.disk.forget(self.shelf)
+        self.shelf.meta = meta
 
     # -- the scan after a restart ----------------------------------------------------------------
     def scan(self, after: int) -> list[bytes]:
         self.read_pages()
-        rows = sorted(row for row in self.disk.versions if row > after)[:_SLICE]
+        rows = sorted(row for row in self.shelf.versions if row > after)[:_SLICE]
         return [self._packed(row) for row in rows]
 
+    def stream(self, after: int, bytes_max: int) -> list[bytes]:
+        self.read_pages()
+        found: list[bytes] = []
+        size = 0
+        for row in sorted(row for row in self.shelf.versions if row > after):
+            packed = self._packed(row)
+            size += len(packed)
+            if found and size > bytes_max:
+                break
+            found.append(packed)
+        return found
+
     def sizes(self) -> dict[str, int]:
-        return {"state_bytes": len(self.disk.versions)}
+        return {"state_bytes": len(self.shelf.versions)}
 
     def close(self) -> None:
-        self.disk.forget_table()
+        self.disk.forget(self.shelf)
 
     def _damaged(self, what: str) -> Fault:
         words = f"{what} is damaged; this disk must not be trusted any more"
         return Fault(Ending.STORAGE_FAULT, words)
+
+
+class MemoryStores:
+    def __init__(self, disk: SimDisk) -> None:
+        self._disk = disk
+        self._number = 0
+
+    def table(self, disk: int) -> MemoryTable:
+        self._number = disk
+        return MemoryTable(self._disk, disk)
+
+    def staged(self) -> MemoryTable | None:
+        shelf = self._disk.staged
+        return MemoryTable(self._disk, self._number, shelf) if shelf else None
+
+    def stage(self, _number: int) -> MemoryTable:
+        self._disk.staged = Shelf()
+        return MemoryTable(self._disk, self._number, self._disk.staged)
+
+    def adopt(self) -> None:
+        self._disk.adopt()
+
+    def discard(self) -> None:
+        self._disk.staged = None

@@ -6,7 +6,7 @@ from typing import Any
 from dkv.address import Instant, Local, Peer
 from dkv.counters import Counters
 from dkv.entries import Entry, Kind, Position, follow
-from dkv.limits import MS, Timing
+from dkv.limits import MS, RETENTION, Retention, Timing
 from dkv.messages import Append, PreVoted, Saved, Voted, Write
 from dkv.raft import table
 from dkv.raft.configuration import Configuration, Seat, founders
@@ -61,11 +61,11 @@ class Desk:
         term: int = 0,
         commit: int = 1,
         formed: bool = True,
-        keep_log: bool = False,
+        retention: Retention | None = RETENTION,
     ) -> None:
         start = start_of(*terms, term=term, commit=commit, formed=formed)
         self.counters = Counters()
-        self.raft = Raft(start, 101, Timing(), Random(1), self.counters, keep_log=keep_log)
+        self.raft = Raft(start, 101, Timing(), Random(1), self.counters, retention=retention)
         self.raft.peers = {"n2": N2, "n3": N3}  # heard of, as the post office keeps them
         table.begin(self.raft)
         self.end()

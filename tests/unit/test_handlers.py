@@ -7,6 +7,7 @@ from dkv.messages import (
     FROM_PEERS,
     Ask,
     Consumed,
+    Copied,
     Describe,
     DiskReplaced,
     Due,
@@ -14,6 +15,7 @@ from dkv.messages import (
     Fetched,
     FromPeer,
     Hello,
+    Installed,
     Kept,
     Misfit,
     Noted,
@@ -32,10 +34,12 @@ AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor arou
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced, Removed}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Ask, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
+    *(Copied, Installed),
 }
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read
     *("FromClient", "ToClient", "Led", "Heard", "Write", "Fetch", "Cut", "Condemn", "Apply"),
+    *("Rebase", "Copy"),
     *("Lookup", "Found", "Applied", "Continue", "Described", "Stopped", "Say"),
 }
 

@@ -11,12 +11,13 @@ from dkv.kv.reading import Reading
 from dkv.limits import FOUND_BYTES_MAX, KIB
 from dkv.messages import Continue, Found, Lookup
 from dkv.requests import pack_command
+from tests.stores import MemoryStores
 from tests.unit.replica import Replica
 
 
 def ask(replica: Replica, reads: list[bytes]) -> list[Found]:
     """All the letters that come of a lookup, in as many turns as it takes."""
-    machine = Machine(replica.state, "n1", 1, Counters())
+    machine = Machine(replica.state, MemoryStores(replica.disk), "n1", 1, Counters())
     machine._scan = None  # this replica was never closed
     found: list[Found] = []
     batch: list[Any] = [Lookup(7, 0, 1_000, tuple(reads))]
