@@ -38,6 +38,8 @@ _ANSWER_EVERY_US = 1 * SECOND
 _OF_LEADERS = (Append, Heartbeat, Commit, RequestVote, PreVote)
 REJOIN = "dkv cannot replace a member's disk yet; until it can, this node stays out"
 
+_RESTORED_APART = "one of the two was restored from a backup, or both by themselves"
+
 
 class Charter(NamedTuple):
     """What this node was told of its cluster, and how it proves it."""
@@ -179,7 +181,7 @@ class PostOffice:
         for letter in letters:
             if isinstance(letter, Misfit):
                 words = f"{sender.name} was told another cluster than this node: "
-                words += "; ".join(self._differences(letter)) or "it is of another salt"
+                words += "; ".join(self._differences(letter)) or _RESTORED_APART
                 self.raft.post(Local.SHELL, Say("error", "misfit", words))
                 return
         self._answer(sender, self._misfit())

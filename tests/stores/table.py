@@ -103,6 +103,11 @@ class MemoryTable(Port):
         rows = sorted(row for row in self.disk.versions if row > after)[:_SLICE]
         return [self._packed(row) for row in rows]
 
+    def span(self, after: int, through: int) -> list[bytes]:
+        self.read_pages()
+        rows = sorted(row for row in self.disk.versions if after < row <= through)[:_SLICE]
+        return [self._packed(row) for row in rows]
+
     def sizes(self) -> dict[str, int]:
         return {"state_bytes": len(self.disk.versions)}
 
