@@ -43,6 +43,8 @@ def save(run: Choices, file: Path, force: bool) -> None:
 
     Writes go on meanwhile, and play no part. Until it is whole it is called FILE.partial. If a node
     dies, another goes on. FILE holds every key and value: keep it as safe as the nodes.
+
+    Without a majority, --read-level serializable --pin saves what the one node named has applied.
     """
     if file.exists() and not force:
         raise Ended(f"{file} exists: give another name, or --force", Exit.USAGE)

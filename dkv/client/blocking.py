@@ -131,10 +131,10 @@ class Client:
         the last one applied). Whoever has the same entry has the same hash."""
         return self._do(calls.state_hash(index, level or self.read_level))
 
-    def snapshot_part(self, **fields: int | bytes) -> dict[str, Any]:
-        """A part of a backup (role admin); the fields are those of op `snapshot`. Linearizable, so
-        that whichever node answers has everything that the first part told of."""
-        return self._do(calls.snapshot_part(fields, "linearizable"))
+    def snapshot_part(self, *, level: str | None = None, **fields: int | bytes) -> dict[str, Any]:
+        """A part of a backup (role admin); the fields are those of op `snapshot`. Linearizable, any
+        node has what the first part told of; serializable, one that has not refuses."""
+        return self._do(calls.snapshot_part(fields, level or self.read_level))
 
     def close(self) -> None:
         """End the session and the connections."""

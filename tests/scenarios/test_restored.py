@@ -17,17 +17,22 @@ SALT = b"s" * 16
 NAMES = ("n1", "n2", "n3")
 
 
-def save(world: World, node: Callable[[int], str], between: Callable[[], Any] = int) -> bytes:
+def save(
+    world: World,
+    node: Callable[[int], str],
+    between: Callable[[], Any] = int,
+    level: str = "linearizable",
+) -> bytes:
     """As `dkvctl snapshot save` does it; `node` is asked for the part with this number."""
-    file, number = io.BytesIO(), 0
-    part = world.call(node(0), "snapshot").result
+    file, number, how = io.BytesIO(), 0, {"level": level}
+    part = world.call(node(0), "snapshot", how).result
     begun = {k: part["of"][k] for k in ("cluster", "index", "revision", "compacted")}
     writer = Writer(file, origin_of(part["of"], 1))
     while part["versions"]:
         writer.add(part["versions"])
         between()
         number += 1
-        part = world.call(node(number), "snapshot", **begun, after=part["next"]).result
+        part = world.call(node(number), "snapshot", how, **begun, after=part["next"]).result
     writer.finish()
     return file.getvalue()
 
@@ -95,6 +100,25 @@ def test_a_backup_goes_on_at_another_node_when_one_dies_and_is_of_its_first_mome
     world.new_era()
     world.serve()
     assert items(world, "n2") == expected
+
+
+def test_without_a_majority_one_node_gives_what_it_has() -> None:
+    world = filled(9)
+    world.run(60 * SECOND)
+    assert world.put("n1", b"last", b"v").ok
+    world.run(SECOND)
+    for name in ("n2", "n3"):
+        world.crash(name)
+    world.run(5 * SECOND)
+    assert world.get("n1", b"last").code == "no_leader"
+    data = save(world, lambda _: "n1", level="serializable")
+    for name in world.names:
+        contents = restore(world, name, data)
+    world.new_era()
+    world.serve()
+    assert world.get("n2", b"last").result["value"] == b"v"
+    ticks = [world.nodes[name].raft.tick for name in world.names]
+    assert min(ticks) >= contents.tick > 50_000  # cluster time does not go back
 
 
 def test_a_restored_cluster_forms_like_any_other_when_all_have_voted() -> None:
