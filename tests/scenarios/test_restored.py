@@ -104,8 +104,9 @@ def test_a_backup_goes_on_at_another_node_when_one_dies_and_is_of_its_first_mome
 
 def test_without_a_majority_one_node_gives_what_it_has() -> None:
     world = filled(9)
-    world.run(60 * SECOND)
-    assert world.put("n1", b"last", b"v").ok
+    for _ in range(10):
+        world.run(SECOND)
+        assert world.put("n1", b"last", b"v").ok
     world.run(SECOND)
     for name in ("n2", "n3"):
         world.crash(name)
@@ -118,7 +119,7 @@ def test_without_a_majority_one_node_gives_what_it_has() -> None:
     world.serve()
     assert world.get("n2", b"last").result["value"] == b"v"
     ticks = [world.nodes[name].raft.tick for name in world.names]
-    assert min(ticks) >= contents.tick > 50_000  # cluster time does not go back
+    assert min(ticks) >= contents.tick > 4_000  # cluster time does not go back
 
 
 def test_a_restored_cluster_forms_like_any_other_when_all_have_voted() -> None:
