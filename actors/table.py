@@ -248,7 +248,7 @@ class SqliteTable:
     def span(self, after: int, through: int) -> list[bytes]:
         """What waits to be written is read from memory: writing it now would end its chunk early,
         each time that somebody asks."""
-        (first,) = self._db.execute(_CHUNK_AT, (after + 1,)).fetchone()
+        (first,) = self._db.execute(_CHUNK_AT, (after,)).fetchone()
         found: list[bytes] = []
         size = 0
         with closing(self._db.execute(_CHUNKS, (after if first is None else first - 1,))) as cursor:

@@ -154,6 +154,24 @@ def test_a_whole_record_that_is_missing_moved_or_twice_is_found(
         read(b"".join(change(records())))
 
 
+def test_a_head_that_was_exchanged_is_found_by_the_hash() -> None:
+    """All its checks are sound, and so are its versions."""
+    made, file = replica(), io.BytesIO()
+    Writer(file, origin(made)._replace(written=1))
+    with pytest.raises(BackupError, match="its hash is not that of its content"):
+        read(file.getvalue() + b"".join(records()[2:]))
+
+
+def test_versions_that_are_not_those_of_the_entry_are_refused() -> None:
+    made, file = replica(), io.BytesIO()
+    writer = Writer(file, origin(made))
+    writer.add(made.state.store.span(0, 2**62)[:-1])
+    writer._held = made.state.held
+    writer.finish()
+    with pytest.raises(BackupError, match="not those that the store had at entry 8"):
+        read(file.getvalue())
+
+
 def forged(change: Callable[[list[bytes]], list[bytes]], head: dict[str, object]) -> bytes:
     """A file with sound checks whose content is a lie. (`held` is made to fit.)"""
     made = replica()

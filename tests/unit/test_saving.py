@@ -140,6 +140,11 @@ def test_the_cursor_comes_to_the_end_of_its_revision() -> None:
     table = MemoryTable(SimDisk(), 1)
     replica = Replica()
     fill(replica, 0, 1_200)
+    replica.do("delete_range", prefix=b"4")
+    last = replica.state.revision
+    rows = Rows(replica.state.store, last, row_id(last - 1, 4_095))
+    assert len(rows.take()) > 50  # all that one command deleted
+    assert rows.take() == []
     rows = Rows(replica.state.store, revision=1_000)
     found = []
     while taken := rows.take():
