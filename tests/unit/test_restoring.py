@@ -70,8 +70,8 @@ def test_a_node_believes_it_and_finds_everything(tmp_path: Path) -> None:
     assert (found.founding, found.limits) == (FOUNDING, LIMITS)
     assert found.last == found.start.base == base_of(FOUNDING, contents())
     assert (found.start.name, found.start.vote, found.start.joining) == ("n1", 0, False)
-    assert not found.start.configuration.is_formed
-    assert found.start.configuration.names == ("n1", "n2")
+    assert not found.start.reigns[-1].is_formed
+    assert found.start.reigns[-1].names == ("n1", "n2")
     state = State(table, LIMITS)
     scan = Scan(table, state.heads)
     while not scan.step():
