@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgpack
 
 from actors.keeping import Hard, Journal, Testimony, Witness, rebased
-from dkv.entries import NO_CHECK, Entry, Position, is_sound, position_of, read_genesis
+from dkv.entries import NO_CHECK, Entry, Position, entry_bytes, is_sound, position_of, read_genesis
 from dkv.errors import Ending, Fault
 from dkv.ids import Founding
 from dkv.kv.store import Meta
@@ -25,6 +25,7 @@ from dkv.limits import ClusterLimits
 from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, founders
 from dkv.raft.core import Start
+from dkv.raft.weight import Weight
 
 NOTHING = Testimony(0, 0, NO_CHECK, 0, 0)
 
@@ -133,6 +134,7 @@ class _LogReader:
         self.entries: list[Entry] = []  # from the witness's on
         self.runs: list[tuple[int, int]] = []
         self.config = _base_configuration(hard)
+        self.weight = Weight()
         self.at_applied = hard.base if applied == hard.base.index else None
         self._applied = applied
         self._witnessed = hard.base.index >= testimony.index
@@ -150,6 +152,7 @@ class _LogReader:
         if entry.index >= self.testimony.index:
             self.entries.append(entry)
         self.config = configuration.after(entry, self.config)
+        self.weight.add(entry.index, entry_bytes(entry))
         self.last = position_of(entry)
         self.tick = entry.tick
         if entry.index == self._applied:
@@ -178,6 +181,7 @@ class _LogReader:
             commit=max(self.testimony.index, meta.applied),
             applied=meta.applied,
             tick=self.tick,
+            stretches=tuple(self.weight.stretches),
         )
 
 
