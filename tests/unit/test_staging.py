@@ -15,6 +15,8 @@ from dkv.counters import Counters
 from dkv.kv.snapshot import running_check
 from dkv.kv.state import State
 from dkv.kv.store import Meta, Store, Stores
+from dkv.kv.version import row_id
+from dkv.limits import COPIES_MAX, COPY_US, SUB_MAX
 from dkv.messages import AskChunk, Chunk, Copy
 from tests.stores import MemoryStores, SimDisk
 from tests.unit.replica import Replica
@@ -218,3 +220,23 @@ def test_nonsense_with_a_good_check_drops_what_was_received_and_nothing_else(
     assert receiver.counters.get("snapshots_damaged") == 1
     assert receiver.staging.store is None
     assert receiver.go_on() is not None
+
+
+def test_a_replica_that_has_less_than_the_member_says_nothing(source: Replica) -> None:
+    asked = Copy("n9", b"", (source.state.revision + 1) * SUB_MAX, 0, 0, bytes(8))
+    assert Copying().answer(source.state, asked, 1) is None
+    assert Copying().answer(source.state, asked._replace(row=0), 1) is not None
+
+
+def test_copies_of_sessions_are_few_and_do_not_last(source: Replica) -> None:
+    copier = Copying()
+
+    def ask(member: str, now_us: int) -> bool:
+        last = row_id(source.state.revision, SUB_MAX - 1)
+        return (
+            copier.answer(source.state, Copy(member, b"", last, 0, 0, bytes(8)), now_us) is not None
+        )
+
+    assert [ask(f"n{i}", 1) for i in range(COPIES_MAX + 1)] == [True] * COPIES_MAX + [False]
+    assert ask("n0", 2)
+    assert ask("n7", COPY_US + 2)
