@@ -146,8 +146,7 @@ def take_fetched(raft: Raft, role: Role, _peer: Peer, letter: Fetched) -> None:
 
 
 def take_trimmed(raft: Raft, _role: Role, _peer: Peer, letter: Trimmed) -> None:
-    if letter.index > raft.tail.base.index:  # a snapshot may have come between
-        raft.tail.rebase(Position(*letter))
+    raft.trimmed(Position(*letter))
 
 
 def take_space(raft: Raft, _role: Role, _peer: Peer, letter: Space) -> None:
