@@ -93,8 +93,7 @@ class Raft:
         self.handed = start.applied
         self.everyone_has = 0
         self.durable = 0
-        self.due = 0  # the tick at which something expires
-        self.tick = start.tick  # of the last entry in the log
+        self.due, self.tick = 0, start.tick  # when something expires; the log's last
         self.space = 0
         self.me = Peer(start.name, start.disk, boot)
         self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
