@@ -19,6 +19,7 @@ from dkv.counters import Counters
 from dkv.entries import genesis
 from dkv.errors import Ending, Fault, Misconfigured
 from dkv.ids import Founding, draw_id
+from dkv.kv.retention import Policy
 from dkv.kv.state import State
 from dkv.kv.store import Store
 from dkv.limits import ClusterLimits, Timing
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
     probe: str = ""
     facts: Callable[[], dict[str, Any]] = dict
     keep_log: bool = False
+    policy: Policy = Policy()
 
 
 class Actors(NamedTuple):
@@ -100,7 +102,7 @@ def _assemble(
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
     )
-    machine = Machine(State(store, limits), plan.name, boot, counters[2])
+    machine = Machine(State(store, limits), plan.name, boot, counters[2], plan.policy)
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
     identity = {"disk": hard.disk, "boot": boot}
     gateway = Gateway(

@@ -139,6 +139,7 @@ class Node:
             self._stranger.public.decode(),
             self._facts,
             settings.keep_log,
+            settings.policy,
         )
         folder = self._directory
         return assemble(

@@ -28,6 +28,7 @@ from cli.contexts import (
 from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
+from cli.space import compact, df
 from dkv import __version__
 from dkv.errors import DkvError, Misconfigured
 
@@ -73,6 +74,8 @@ for command in (
     importing.import_keys,
     cluster.member,
     cluster.status,
+    compact,
+    df,
     certs,
     check,
     bench,

@@ -17,10 +17,12 @@ from actors.announcer import Announcer
 from actors.node import Crashed, Node
 from cli.inspection import inspect
 from cli.local import local
+from cli.options import DURATION
 from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
 from dkv.ids import Address, parse_address, parse_members
+from dkv.kv.retention import Policy
 from dkv.limits import MS, ClusterLimits, Timing
 from dkv.security.refusal import CertificateError
 
@@ -45,6 +47,7 @@ _PEM = (
 )
 _LIMITS = ClusterLimits()
 _TIMING = Timing()
+_POLICY = Policy()
 
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -124,6 +127,27 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="Never cut the log's head: this node's log.db keeps every change from now on.",
 )
+@click.option(
+    "--compact-keep-revisions",
+    type=click.IntRange(0),
+    default=_POLICY.keep_revisions,
+    show_default=True,
+    help="History is deleted when it is more revisions ago than this, and older than the next.",
+)
+@click.option(
+    "--compact-keep-age",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="See above; as 90s, 10m, 1h, 7d. Both 0: only `dkvctl compact` deletes history.",
+)
+@click.option(
+    "--quota",
+    type=click.IntRange(0),
+    default=_POLICY.quota,
+    metavar="BYTES",
+    help="Refuse puts while state.db has so many bytes in use.  [default: no quota]",
+)
 @_limits
 @click.option(
     "--log-level",
@@ -181,6 +205,7 @@ def _settings(given: dict[str, Any]) -> Settings:
             step_down_us=given["step_down_timeout_ms"] * MS,
         ),
         given["keep_log"],
+        Policy(given["compact_keep_revisions"], given["compact_keep_age"] * 1_000, given["quota"]),
     )
 
 

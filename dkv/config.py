@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dkv.errors import Misconfigured
 from dkv.ids import Address, check_name
+from dkv.kv.retention import Policy
 from dkv.limits import ClusterLimits, Timing, check_limits
 
 
@@ -26,7 +27,7 @@ class Files(NamedTuple):
 class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
     `advertised`: name → client address, for clients that ask. `files` None: without security.
-    `keep_log`: never forget the log's head."""
+    `keep_log`: never forget the log's head. `policy`: how much history and how many bytes."""
 
     name: str
     data_dir: Path
@@ -40,6 +41,7 @@ class Settings(NamedTuple):
     limits: ClusterLimits
     timing: Timing
     keep_log: bool = False
+    policy: Policy = Policy()
 
 
 def check_settings(settings: Settings) -> None:
@@ -51,6 +53,8 @@ def check_settings(settings: Settings) -> None:
             f"--initial-cluster names {', '.join(settings.members)}, and not this node, "
             f"{settings.name}: it must list every member, this one too"
         )
+    if min(settings.policy) < 0:
+        raise Misconfigured("--compact-keep-revisions and --quota are 0 or more")
     strangers = sorted(set(settings.advertised) - set(settings.members or settings.advertised))
     if strangers:
         raise Misconfigured(f"--advertise-nodes names {', '.join(strangers)}, who are no members")

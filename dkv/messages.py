@@ -198,6 +198,19 @@ class Noted(NamedTuple):
     written: int
 
 
+class Suggest(NamedTuple):
+    """Commands that this node's state machine would have applied everywhere: its policy's. Only a
+    leader makes an entry of them; nobody waits for an answer."""
+
+    commands: tuple[bytes, ...]
+
+
+class Filled(NamedTuple):
+    """Whether state.db has reached its quota (refuse what grows), as a change comes."""
+
+    full: bool
+
+
 # == gateway ↔ state machine =====================================================================
 class Lookup(NamedTuple):
     """Answer these reads once `index` is applied (0: at once). The answers come as Found; after
@@ -436,6 +449,8 @@ CATALOGUE: dict[int, type] = {
     61: Durable,
     62: Due,
     63: Noted,
+    64: Suggest,
+    65: Filled,
     70: Lookup,
     71: Found,
     72: Applied,

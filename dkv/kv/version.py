@@ -44,6 +44,11 @@ def row_id(revision: int, sub: int) -> int:
     return revision * SUB_MAX + sub
 
 
+def floor_of(compacted: int) -> int:
+    """The last row id at which history has ended, where `compacted` is its last revision."""
+    return row_id(compacted, SUB_MAX - 1)
+
+
 def pack_version(v: Version) -> bytes:
     return msgpack.packb((row_id(v.revision, v.sub), *v[2:]))  # type: ignore[no-any-return]
 

@@ -79,6 +79,7 @@ class Raft:
         self.due = 0  # the tick at which something expires
         self.tick = start.tick  # of the last entry in the log
         self.space = 0
+        self.quota_reached = False  # by what the own state machine keeps
         self.me = Peer(start.name, start.disk, boot)
         self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
         self.out: Outbox = []

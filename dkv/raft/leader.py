@@ -33,6 +33,7 @@ from dkv.messages import (
     Refused,
     Relay,
     RelayRead,
+    Suggest,
 )
 from dkv.raft.configuration import pack_members
 from dkv.raft.notes import Notes
@@ -112,7 +113,9 @@ class Leader:
         if raft.unapplied_bytes > UNAPPLIED_BYTES_MAX:
             return Code.BUSY
         level = self.space(raft)
-        return Code.DISK_LOW if level > 1 or (level and grows) else None
+        if level > 1 or (level and grows):
+            return Code.DISK_LOW
+        return Code.QUOTA if grows and raft.quota_reached else None
 
     def space(self, raft: "Raft") -> int:
         """The level at which the cluster's disks are: the leader's own, or what a majority has
@@ -153,6 +156,13 @@ def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> 
         return
     batch = Batch(peer.name, peer.boot, letter.batch, letter.commands)
     lead.append(raft, Kind.COMMANDS, pack_batch(batch), peer.name)
+
+
+def take_suggestion(raft: "Raft", lead: Leader, _peer: Peer, letter: Suggest) -> None:
+    """Of nobody's origin: nobody waits for its results. If it cannot be taken now, or is lost with
+    this leadership, the policy says it again."""
+    if lead.refusal(raft, grows=False) is None:
+        lead.append(raft, Kind.COMMANDS, pack_batch(Batch("", 0, 0, letter.commands)))
 
 
 def read(raft: "Raft", lead: Leader, peer: Peer, letter: ReadIndex | RelayRead) -> None:

@@ -20,6 +20,7 @@ from dkv.messages import (
     Due,
     Durable,
     Fetched,
+    Filled,
     Heartbeat,
     HeartbeatAcked,
     Mismatched,
@@ -35,6 +36,7 @@ from dkv.messages import (
     RequestVote,
     Saved,
     Space,
+    Suggest,
     Trimmed,
     Voted,
 )
@@ -143,6 +145,10 @@ def take_durable(raft: Raft, _role: Role, _peer: Peer, letter: Durable) -> None:
     raft.consumed(letter.index)
 
 
+def take_filled(raft: Raft, _role: Role, _peer: Peer, letter: Filled) -> None:
+    raft.quota_reached = letter.full
+
+
 def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
     raft.due = letter.tick
 
@@ -160,6 +166,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Consumed: take_consumed,
     Durable: take_durable,
     Due: take_due,
+    Filled: take_filled,
     Refused: pass_to_gateway,
     ReadAt: pass_to_gateway,
 }
@@ -187,6 +194,7 @@ _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     Mismatched: (ignored, ignored, ignored, leader.take_mismatch),
     HeartbeatAcked: (ignored, ignored, ignored, leader.take_heartbeat_ack),
     Noted: (follower.pass_note, ignored, ignored, leader.take_note),
+    Suggest: (ignored, ignored, ignored, leader.take_suggestion),
     Propose: (
         follower.relay_proposal,
         candidate.refuse_proposal,

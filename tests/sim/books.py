@@ -1,7 +1,7 @@
 """What the simulated clients were told, and whether one cluster could have said all of it.
 
-Owns: the history of operations, and their comparison with the versions that are there at the end,
-for all of them are kept: every answer names revisions. Must never know how a client came to it.
+Owns: the history of operations, and their comparison with the versions that there ever were,
+deleted ones too: every answer names revisions. Must never know how a client came to it.
 """
 
 from bisect import bisect_right
@@ -51,7 +51,7 @@ class Books:
     def _compare(self, disk: SimDisk) -> None:
         kept: dict[bytes, list[tuple[int, bytes | None]]] = {}
         values: set[bytes] = set()
-        for _row, (version, _check) in sorted(disk.versions.items()):
+        for _row, version in sorted(disk.ever.items()):
             kept.setdefault(version.key, []).append((version.revision, version.value))
             if version.value:  # those of clients are never empty
                 self._hold(version.value not in values, version.value, "was written twice")

@@ -26,7 +26,7 @@ _SYNCS = {LOG: "journal.commit", STATE: "table.commit", WITNESS: "witness.write"
 class Change(NamedTuple):
     """What was there before a step: enough to undo it."""
 
-    what: str  # entry, hard, slot; version, key, session, meta
+    what: str  # entry, hard, slot; version, key, no key, session, meta
     number: int
     before: Any
 
@@ -53,6 +53,7 @@ class SimDisk:
             self.sessions: dict[int, bytes] = {}
             self.versions: dict[int, tuple[Version, int]] = {}
             self.keys: SortedList[bytes] = SortedList()
+            self.ever: dict[int, Version] = {}  # deleted ones too, for who checks answers
         self.rotten = {place for place in self.rotten if place.part not in parts}
 
     def step(self, name: str, do: Callable[[], Any]) -> Any:
@@ -117,9 +118,11 @@ class SimDisk:
                 case "session":
                     _put_back(self.sessions, number, before)
                 case "version":
-                    self.versions.pop(number, None)  # rot may have got there first
+                    _put_back(self.versions, number, before)  # rot may have got there first
                 case "key":
                     self.keys.discard(before)
+                case "no key":
+                    self.keys.add(before)
 
     # -- what a crash would leave ----------------------------------------------------------------
     def holds(self, index: int, check: bytes) -> bool:
@@ -178,6 +181,7 @@ class SimDisk:
             self.meta, self.sessions = other.meta, {**other.sessions}
             self.versions = {**other.versions}
             self.keys = SortedList(other.keys)
+            self.ever = {**other.ever}
         kept = {place for place in self.rotten if place.part not in parts}
         self.rotten = kept | {place for place in other.rotten if place.part in parts}
 

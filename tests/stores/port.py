@@ -25,8 +25,8 @@ class Port:
         assert isinstance(error, DiskError)
         return fault_of(Path("memory"), error)
 
-    def tidy(self, *, idle: bool) -> None:
-        pass
+    def tidy(self, *, idle: bool) -> bool:
+        return False
 
     def close(self) -> None:
         pass

@@ -44,6 +44,7 @@ class MemoryTable(Port):
     def _add(self, row: int, packed: bytes, new: bytes | None) -> None:
         assert row not in self.disk.versions, row
         self.disk.versions[row] = (unpack_version(packed), version_check(packed))
+        self.disk.ever[row] = self.disk.versions[row][0]
         self.disk.undo_table.append(Change("version", row, None))
         if new is not None and new not in self.disk.keys:
             self.disk.keys.add(new)
@@ -98,13 +99,36 @@ class MemoryTable(Port):
         self.disk.meta = meta
 
     # -- the scan after a restart ----------------------------------------------------------------
-    def scan(self, after: int) -> list[bytes]:
+    def scan(self, after: int, size: int = 0) -> list[bytes]:
         self.read_pages()
         rows = sorted(row for row in self.disk.versions if row > after)[:_SLICE]
         return [self._packed(row) for row in rows]
 
+    # -- what is deleted -------------------------------------------------------------------------
+    def drop(self, rows: list[int]) -> tuple[int, int]:
+        """No two versions stand together here."""
+        row = rows[0]
+        if row not in self.disk.versions:
+            return 1, 0
+        check = version_check(self._packed(row))
+        self.disk.step("table.drop", lambda: self._take(row))
+        return 1, check
+
+    def _take(self, row: int) -> None:
+        self.disk.undo_table.append(Change("version", row, self.disk.versions.pop(row)))
+
+    def forget(self, keys: list[bytes]) -> None:
+        def do() -> None:
+            for key in keys:
+                if key in self.disk.keys:
+                    self.disk.keys.remove(key)
+                    self.disk.undo_table.append(Change("no key", 0, key))
+
+        self.disk.step("table.forget", do)
+
     def sizes(self) -> dict[str, int]:
-        return {"state_bytes": len(self.disk.versions)}
+        live = sum(len(v.key) + len(v.value or b"") for v, _check in self.disk.versions.values())
+        return {"state_bytes": live, "live_bytes": live, "free_bytes": 0}
 
     def close(self) -> None:
         self.disk.forget_table()

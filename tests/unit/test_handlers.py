@@ -11,6 +11,7 @@ from dkv.messages import (
     Due,
     Durable,
     Fetched,
+    Filled,
     FromPeer,
     Hello,
     Kept,
@@ -22,6 +23,7 @@ from dkv.messages import (
     Saved,
     Space,
     Stop,
+    Suggest,
     Trimmed,
 )
 from dkv.raft.table import HANDLERS, ROLES, TERMED
@@ -30,6 +32,7 @@ AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor arou
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
+    *(Suggest, Filled),
 }
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read

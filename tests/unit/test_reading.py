@@ -171,7 +171,7 @@ def test_a_list_that_compaction_has_passed_ends_with_compacted_and_not_short() -
     reading = Reading(replica.state, pack_command("list"))
     assert reading.step() is None
     replica.put(b"k", b"v")
-    replica.disk.meta = replica.state.meta()._replace(compacted=451)
+    replica.do("compact", revision=451)
     packed = reading.step()
     assert packed is not None
     assert msgpack.unpackb(packed)[0] == Code.COMPACTED
