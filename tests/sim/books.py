@@ -28,6 +28,8 @@ class Books:
         self.refused: set[bytes] = set()  # values of writes that surely were not done
         self.done = 0  # operations with a definite answer
         self.unknown = 0
+        self.compactions = 0
+        self.lists_ended = 0  # by a compaction
 
     def record(self, operation: Operation) -> None:
         self.history.append(operation)

@@ -15,6 +15,7 @@ from tests.sim.faults import LEADER, ROTS
 SIZES = (*[3] * 12, *[5] * 3, *[7] * 2, 2, 1)
 SECONDS = 30
 STEPS_MIN = 8
+COMPACTING = 0.4  # of the seeds
 
 
 class Step(NamedTuple):
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
     limits: ClusterLimits
     sync_us: tuple[int, int]
     steps: tuple[Step, ...]
+    compacts: bool  # clients end history now and then
     rolls_back: bool  # at the end, a whole directory of an earlier moment
 
 
@@ -49,6 +51,7 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         limits,
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),
         tuple(_steps(dice, size, seconds * 1_000)),
+        Random(f"compaction {seed}").random() < COMPACTING,
         dice.random() < 0.25,
     )
 

@@ -126,6 +126,9 @@ class MemoryTable(Port):
 
         self.disk.step("table.forget", do)
 
+    def tidy(self, *, idle: bool) -> bool:
+        return False
+
     def sizes(self) -> dict[str, int]:
         live = sum(len(v.key) + len(v.value or b"") for v, _check in self.disk.versions.values())
         return {"state_bytes": live, "live_bytes": live, "free_bytes": 0}
