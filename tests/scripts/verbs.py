@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dkv.address import Local
+from dkv.kv import sweep
 from dkv.limits import MS, SECOND, ClusterLimits, Timing
 from dkv.raft import leader
 from tests.scripts.facts import look, objection, rule_of
@@ -78,15 +79,17 @@ class Player:
         if "note_entries" in given:
             limits = limits._replace(note_entries=int(given["note_entries"]))
         if "append_bytes" in given:
-            self._limit_appends(int(given["append_bytes"]))
+            self._limit(leader, "APPEND_BYTES_MAX", int(given["append_bytes"]))
+        if "sweep_drops" in given:  # in many steps, as of a long history
+            self._limit(sweep, "SWEEP_STEP_DROPS", int(given["sweep_drops"]))
         names = tuple(f"n{i}" for i in range(1, int(size) + 1))
         self.stage = Stage(names, int(given.get("seed", 1)), timing=timing, limits=limits)
 
-    def _limit_appends(self, size: int) -> None:
-        """Few entries an Append, so that a log is copied in many steps, as a long one would be."""
-        before = leader.APPEND_BYTES_MAX
-        leader.APPEND_BYTES_MAX = size
-        self._put_back.append(lambda: setattr(leader, "APPEND_BYTES_MAX", before))
+    def _limit(self, module: Any, name: str, size: int) -> None:
+        """Little at a time, so that a log is copied in many steps, as a long one would be."""
+        before = getattr(module, name)
+        setattr(module, name, size)
+        self._put_back.append(lambda: setattr(module, name, before))
 
     def log(self, name: str, *terms: str) -> None:
         self._logs[name] = [int(t) for t in terms]
@@ -328,6 +331,29 @@ class Player:
 
     def delete(self, node: str, key: str, *words: str) -> None:
         self._ask(node, "delete", {"key": key.encode()}, words)
+
+    def compact(self, node: str, *words: str) -> None:
+        self._ask(node, "compact", {}, words)
+
+    def walk(self, node: str, pause: str) -> None:
+        """A list of everything, two keys a page, with a pause between them."""
+        self._walk(node, microseconds(pause), None, [])
+
+    def _walk(self, node: str, pause_us: int, token: bytes | None, found: list[bytes]) -> None:
+        fields = {"limit": 2, "token": token}
+        request = self._world.ask(node, "list", {"ttl_ms": 500}, **fields)
+
+        def turned(page: Any) -> None:
+            if not page.ok:
+                return
+            keys = found + [item[0] for item in page.result["items"]]
+            if "token" in page.result:
+                again = page.result["token"]
+                self._world.after(pause_us, lambda: self._walk(node, pause_us, again, keys))
+            else:
+                self.stage.walks.append((page.revision, keys))
+
+        self._world.waiters[request] = turned
 
     def open(self, node: str, *words: str) -> None:
         """`open n1 as s1`: a session, which `session s1 3` then names with a sequence."""
