@@ -1,11 +1,11 @@
-"""Where each key's newest version stands: of every key ever written, in memory.
+"""Where each key's newest version stands: of every key, in memory.
 
 Owns: how a head is one integer. Must never know what a command means, or how versions are stored.
 
 A put needs row, creation and count of what it replaces; to read these from a file would cost as
-much as the put itself. So all heads are held, tombstones too, in a plain dict from key to a plain
-integer: 48 bytes each, and nothing for the garbage collector to walk through. The scan that every
-start makes fills it again (`actors/scan.py`).
+much as the put itself. So all heads are held, tombstones too until compaction passes them, in a
+plain dict from key to a plain integer: 48 bytes each, and nothing for the garbage collector to walk
+through. The scan that every start makes fills it again (`actors/scan.py`).
 """
 
 from collections.abc import Iterable

@@ -1,13 +1,17 @@
 """Compaction: what may be read, what is deleted and in which order, and that no answer tells how
 far a replica has come with it."""
 
+from pathlib import Path
 from random import Random
 
 import msgpack
 import pytest
 
+from actors.table import SqliteTable
 from dkv.errors import Code
+from dkv.kv.state import State
 from dkv.kv.sweep import Sweep
+from dkv.limits import ClusterLimits
 from dkv.requests import pack_command
 from tests.unit.replica import Replica
 
@@ -148,3 +152,37 @@ def test_deletion_is_done_in_steps() -> None:
         steps.append(sweep.step())
     assert sum(steps) == 1_999
     assert max(steps) <= 16
+
+
+def test_in_sqlite_deleted_space_is_used_again_and_given_back_when_idle(tmp_path: Path) -> None:
+    table = SqliteTable(tmp_path / "state.db", 7)
+    state = State(table, ClusterLimits())
+    replica = Replica()
+    replica.state = state
+
+    def fill(rounds: int) -> None:
+        for _ in range(rounds):
+            for number in range(200):
+                replica.put(b"k%03d" % number, bytes(1_000))
+        replica.do("compact")
+        replica.sweep()
+        state.commit()
+
+    fill(10)
+    first = table.sizes()
+    assert first["free_bytes"] > 3 * first["live_bytes"]
+    fill(8)
+    again = table.sizes()
+    assert again["live_bytes"] + again["free_bytes"] <= 1.2 * sum(list(first.values())[1:])
+    assert replica.read("list", keys_only=True).detail["count"] == 200
+    state.commit()
+    times = 0
+    while table.tidy(idle=True):
+        times += 1
+    table.tidy(idle=True)
+    assert times > 0
+    left = table.sizes()
+    assert left["free_bytes"] <= (left["free_bytes"] + left["live_bytes"]) / 4 + 256 * 4_096
+    assert table._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    table.close()
+    assert (tmp_path / "state.db").stat().st_size < 1_000_000
