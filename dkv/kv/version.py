@@ -45,8 +45,8 @@ def row_id(revision: int, sub: int) -> int:
 
 
 def floor_of(compacted: int) -> int:
-    """The last row id at which history has ended, where `compacted` is its last revision."""
-    return row_id(compacted, SUB_MAX - 1)
+    """The last row id of that revision, up to which what is superseded goes; 0 of revision 0."""
+    return row_id(compacted, SUB_MAX - 1) if compacted else 0
 
 
 def pack_version(v: Version) -> bytes:

@@ -32,7 +32,11 @@ def objections(stage: Stage) -> Iterator[str]:
         return
     yield from _replicas(stage, serving)
     trusted = [n for n in serving if n not in stage.damaged] or serving
-    history = [*stage.world.nodes[trusted[0]].disk.ever.values()]  # deleted ones too
+    disk = stage.world.nodes[trusted[0]].disk
+    history = [*disk.ever.values()]  # deleted ones too
+    for key, row in {version.key: row for row, version in sorted(disk.ever.items())}.items():
+        if disk.ever[row].value is not None and row not in disk.versions:
+            yield f"{key!r} is no longer there"
     history.sort(key=lambda v: v.revision)
     yield from _writes(stage, history)
     yield from _reads(stage, history)

@@ -58,6 +58,10 @@ class Books:
             if version.value:  # those of clients are never empty
                 self._hold(version.value not in values, version.value, "was written twice")
                 values.add(version.value)
+        newest = {version.key: row for row, version in sorted(disk.ever.items())}
+        for key, row in newest.items():
+            there = disk.ever[row].value is None or row in disk.versions
+            self._hold(there, key, "is no longer there")
         self._hold(not values & self.refused, "refused, and done:", values & self.refused)
         for glance in self.glances:
             self._fits(kept.get(glance.key, []), glance)
