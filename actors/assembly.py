@@ -20,6 +20,7 @@ from dkv.counters import Counters
 from dkv.entries import genesis
 from dkv.errors import Code, Ending, Fault, Misconfigured
 from dkv.ids import Founding, draw_id
+from dkv.kv.retention import Policy
 from dkv.kv.state import State
 from dkv.kv.store import Stores
 from dkv.limits import RETENTION, ClusterLimits, Retention, Timing
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     retention: Retention | None = RETENTION
     certificate: bytes = b""
     read_key: KeyReader | None = None
+    policy: Policy = Policy()
 
 
 class Actors(NamedTuple):
@@ -101,7 +103,9 @@ def _assemble(
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
     )
-    machine = Machine(State(store, limits, cluster), stores, plan.name, boot, counters[2])
+    machine = Machine(
+        State(store, limits, cluster), stores, plan.name, boot, counters[2], plan.policy
+    )
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
     identity = {"disk": hard.disk, "boot": boot}
     gateway = Gateway(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dkv.kv.snapshot import Sessions, pack_head, running_check
 from dkv.kv.state import State
 from dkv.kv.version import row_of_packed
-from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, INT_MAX, SUB_MAX
+from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, SUB_MAX
 from dkv.messages import Copied, Copy
 
 
@@ -34,10 +34,10 @@ class Copying:
             return self._rest(asked, held._replace(asked_us=now_us), ())
         if asked.row // SUB_MAX > state.revision:
             return None  # the member has more than this replica
-        found = state.store.span(asked.row, INT_MAX)
+        found = state.store.scan(asked.row)
         versions = _fitting(found)
         last = row_of_packed(versions[-1]) if versions else asked.row
-        if len(versions) < len(found) or state.store.span(last, INT_MAX):
+        if len(versions) < len(found) or state.store.scan(last):
             return _chunk(asked, 0, versions, (), b"", more=True)
         if not self._has_room(asked.member, now_us):
             return None

@@ -81,6 +81,9 @@ class Database:
         assert not self.connection.in_transaction, "executescript would commit what is open"
         self.connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
+    def pages(self) -> int:
+        return int(self.execute("PRAGMA page_count").fetchone()[0])
+
     def free_pages(self) -> int:
         return int(self.execute("PRAGMA freelist_count").fetchone()[0])
 

@@ -1,8 +1,8 @@
 """The state machine: a keeper of what the log adds up to.
 
 Owns: when state is committed, what waits for an index, long reads in turns, the scan that a restart
-makes before anything is read or applied. Must never know Raft: it applies what it is handed, which
-is committed and in its own node's log.
+makes before anything is read or applied, the pace at which superseded versions are deleted. Must
+never know Raft: it applies what it is handed, which is committed and in its own node's log.
 
 Its durability barrier is the log: state.db commits lazily, always at an entry's end.
 """
@@ -19,9 +19,12 @@ from dkv.address import Instant, Local, Outbox
 from dkv.counters import Counters
 from dkv.entries import Entry, Kind, entry_bytes
 from dkv.kv.reading import Reading
-from dkv.kv.state import NOTHING, State
+from dkv.kv.retention import Policy, Retention
+from dkv.kv.state import NOTHING, Command, State, pack_command_of
 from dkv.kv.store import Meta, Stores
+from dkv.kv.sweep import Sweep
 from dkv.limits import (
+    COPY_US,
     FOUND_BYTES_MAX,
     KIB,
     MACHINE_WINDOW_BYTES,
@@ -30,6 +33,8 @@ from dkv.limits import (
     STATE_COMMIT_COMMANDS,
     STATE_COMMIT_US,
     SUB_MAX,
+    SWEEP_PACE_US,
+    SWEEP_PACE_US_IDLE,
 )
 from dkv.messages import (
     Applied,
@@ -42,6 +47,7 @@ from dkv.messages import (
     Described,
     Due,
     Durable,
+    Filled,
     Found,
     Installed,
     InstallSnapshot,
@@ -49,21 +55,37 @@ from dkv.messages import (
     Noted,
     Stop,
     Stopped,
+    Suggest,
 )
+from dkv.requests import pack_command
 
 _IDLE_US = 500 * MS
 _TURN_BYTES = 256 * KIB  # applied between two looks at what has arrived
 _TURN_LISTS = 16  # slices of long reads in a turn
+_QUOTA_HYSTERESIS = 20  # lifted when a twentieth of it is free again
 
 
 class Machine:
     name = Local.MACHINE
 
     def __init__(
-        self, state: State, stores: Stores, node: str, boot: int, counters: Counters
+        self,
+        state: State,
+        stores: Stores,
+        node: str,
+        boot: int,
+        counters: Counters,
+        policy: Policy | None = None,
     ) -> None:
         self.counters = counters
         self._state = state
+        self._policy = policy or Policy(0, 0)
+        self._retention = Retention(self._policy)
+        self._sweep = Sweep(state)
+        self._sweep_us = 0  # not before
+        self._swept_at = 0  # which entry was the last at the last step
+        self._tick = 0  # cluster time of the last entry
+        self._is_full: bool | None = None  # whether the quota is reached; None: not known yet
         self._node, self._boot = node, boot
         self._scan: Scan | None = Scan(state.store, state.heads) if state.applied else None
         self._copying = Copying()
@@ -81,9 +103,12 @@ class Machine:
 
     @property
     def deadline(self) -> int | None:
+        due = [self._sweep_us] if self._scan is None and self._sweep.is_due else []
         if self._dirty_us is not None:
-            return self._dirty_us + STATE_COMMIT_US
-        return self._touched_us + _IDLE_US if self._touched_us else None
+            due.append(self._dirty_us + STATE_COMMIT_US)
+        elif self._touched_us:
+            due.append(self._touched_us + _IDLE_US)
+        return min(due, default=None)
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
         try:
@@ -101,16 +126,22 @@ class Machine:
             self._state.store.close()
             return [*out, (Local.NODE, Stopped(self.name.value))]
         if self._scan is not None:
-            self._scan = None if self._scan.step() else self._scan
+            self._step_scan(out)
         else:
             self._apply(now, out)
             self._answer(now, out)
             self._copy(now, out)
+            self._clean(now)
         if self._staging.busy:
             self._staging.step()
         self._keep(now, out)
         self._go_on(out)
         return out
+
+    def _step_scan(self, out: Outbox) -> None:
+        if self._scan is not None and self._scan.step():
+            self._scan = None
+            self._look_at_quota(out)
 
     def _take(self, letter: Any, now: Instant, out: Outbox) -> bool:
         match letter:
@@ -143,6 +174,7 @@ class Machine:
             if entry.index <= self._state.applied:
                 continue  # a snapshot had it
             outcome = self._state.apply(entry)
+            self._tick = entry.tick
             if entry.kind == Kind.TICK:
                 self._due = 0  # what was due is done: say when the next thing is
             size += entry_bytes(entry)
@@ -181,8 +213,8 @@ class Machine:
         commands, size = self._since_commit
         if self._dirty_us is None:
             if self._touched_us and now.us - self._touched_us >= _IDLE_US:
-                self._touched_us = 0
-                self._state.store.tidy(idle=True)
+                again = self._state.store.tidy(idle=True)
+                self._touched_us = now.us if again else 0
             return
         late = now.us - self._dirty_us >= STATE_COMMIT_US
         if late or commands >= STATE_COMMIT_COMMANDS or size >= STATE_COMMIT_BYTES:
@@ -200,6 +232,41 @@ class Machine:
         if self._staging.store and self._staging.row <= state.revision * SUB_MAX:
             self._staging.discard()  # the log has brought more
         out.append((Local.CONSENSUS, Durable(state.applied, state.term, state.check)))
+        self._look_at_quota(out)
+        self._look_at_history(out)
+
+    # -- space -----------------------------------------------------------------------------------
+    def _clean(self, now: Instant) -> None:
+        """A step of deleting what is superseded, if it is time for one: seldom while commands are
+        applied, for answers wait behind it."""
+        if now.us < self._sweep_us or not self._sweep.is_due:
+            return
+        gone = self._sweep.step()
+        is_idle = self._state.applied == self._swept_at
+        self._swept_at = self._state.applied
+        self._sweep_us = now.us + (SWEEP_PACE_US_IDLE if is_idle else SWEEP_PACE_US)
+        self._since_commit[0] += gone
+        self.counters.add("versions_deleted", gone)
+        if self._dirty_us is None:
+            self._dirty_us = now.us
+
+    def _look_at_history(self, out: Outbox) -> None:
+        state = self._state
+        self._retention.take(state.revision, self._tick)
+        end = self._retention.due(state.revision, state.compacted, bool(self._is_full))
+        if end is not None:
+            command = Command("", 0, 0, 0, 0, pack_command("compact", revision=end))
+            out.append((Local.CONSENSUS, Suggest((pack_command_of(command),))))
+
+    def _look_at_quota(self, out: Outbox) -> None:
+        quota = self._policy.quota
+        if not quota:
+            return
+        limit = quota - quota // _QUOTA_HYSTERESIS if self._is_full else quota
+        is_full = self._state.store.sizes()["live_bytes"] >= limit
+        if is_full != self._is_full:
+            self._is_full = is_full
+            out.append((Local.CONSENSUS, Filled(is_full)))
 
     # -- snapshots -------------------------------------------------------------------------------
     def _copy(self, now: Instant, out: Outbox) -> None:
@@ -207,6 +274,7 @@ class Machine:
         if self._asked:
             asked = self._asked.pop(next(iter(self._asked)))
             copied = self._copying.answer(self._state, asked, now.us)
+            self._sweep_us = now.us + COPY_US  # what it is sent must be what there is in the end
             if copied is not None:
                 out.append((Local.CONSENSUS, copied))
 
@@ -235,7 +303,8 @@ class Machine:
     def _install(self, meta: Meta, out: Outbox) -> None:
         """What was applied to the old state and not committed goes with it."""
         heads = self._staging.heads
-        self._state = State(self._staging.install(meta), self._state.limits)
+        self._state = State(self._staging.install(meta), self._state.limits, self._state.cluster)
+        self._sweep = Sweep(self._state)
         self._state.heads = heads
         self._scan = None
         self._since_commit, self._dirty_us, self._due = [0, 0], None, 0
@@ -286,6 +355,8 @@ class Machine:
         for _ in range(min(_TURN_LISTS, len(self._readings))):
             deadline_us, batch, position, reading = self._readings.popleft()
             answer = reading.step()
+            if reading.needs_history:
+                self._sweep_us = now.us + COPY_US
             if answer is not None:
                 self._say_found(batch, position + 1, [answer], out)
             elif deadline_us > now.us:
@@ -307,6 +378,10 @@ class Machine:
             "written": state.written,
             "sessions": len(state.sessions),
             "keys": len(state.heads),
+            "compacted": state.compacted,
+            "sweeping": self._sweep.is_due,
+            "quota": self._policy.quota,
+            "quota_reached": bool(self._is_full),
             "checking": self._scan is not None,
             "receiving": self._staging.store is not None,
             "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),

@@ -181,6 +181,7 @@ class Node:
             settings.retention,
             self._credentials.certificate if secure else b"",
             self._credentials.read_member if secure else None,
+            settings.policy,
         )
         folder = self._directory
         actors = assemble(

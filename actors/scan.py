@@ -4,8 +4,8 @@ Owns: one pass over the versions, which fills the heads, and one over the table 
 turn. Must never know why they are read. Every chunk has a check; but a damaged page of SQLite can
 also hide rows, or be the page of an older moment. So before this replica reads or applies anything,
 the sum of all versions, kept in meta at each commit, must come out again; each version must name
-the one before it of its key; and the table of keys must hold, in order, the keys of the versions
-and no others (told by their number and sum).
+the one before it of its key, where compaction has left that; and the table of keys must hold, in
+order, the keys of the versions and no others (told by their number and sum).
 """
 
 from itertools import islice
@@ -14,7 +14,7 @@ from operator import lt
 from dkv.errors import Ending, Fault
 from dkv.kv.heads import Heads, Unfollowed, follow, key_check
 from dkv.kv.store import SUM_MASK, Store
-from dkv.kv.version import read_rows, version_check
+from dkv.kv.version import floor_of, read_rows, version_check
 
 _SLICE_KEYS = 2_000
 
@@ -24,6 +24,7 @@ class Scan:
         self._store = store
         self._heads = heads
         self._row = -1
+        self._floor = floor_of(store.meta().compacted)
         self._held = 0
         self._next_key: bytes | None = None  # None: the versions come first
         self._new = 0  # sum of the keys of versions
@@ -40,7 +41,7 @@ class Scan:
         slice_ = self._store.scan(self._row)
         self._held += sum(map(version_check, slice_))
         try:
-            self._row, new = follow(self._heads, read_rows(slice_), self._row)
+            self._row, new = follow(self._heads, read_rows(slice_), self._row, self._floor)
         except Unfollowed as unfollowed:
             raise _damaged(str(unfollowed)) from unfollowed
         self._new += new

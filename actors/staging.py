@@ -18,7 +18,7 @@ from dkv.kv.sessions import Sessions
 from dkv.kv.snapshot import read_head, running_check
 from dkv.kv.store import SUM_MASK, Meta, Store, Stores
 from dkv.kv.version import read_rows, version_check
-from dkv.limits import STAGED_BYTES, ClusterLimits
+from dkv.limits import INT_MAX, STAGED_BYTES, ClusterLimits
 from dkv.messages import AskChunk, Chunk
 
 _NOT_A_CHUNK = (Unfollowed, ValueError, TypeError, OverflowError, msgpack.UnpackException)
@@ -69,7 +69,8 @@ class Staging:
             self.discard()
 
     def _follow(self, versions: list[bytes]) -> None:
-        self.row, _new = follow(self.heads, read_rows(versions), self.row)
+        """What compaction has left of a chain is told by the sums in the end, not here."""
+        self.row, _new = follow(self.heads, read_rows(versions), self.row, INT_MAX)
         self._held = (self._held + sum(map(version_check, versions))) & SUM_MASK
 
     def ask(self) -> AskChunk | None:
@@ -111,9 +112,12 @@ class Staging:
 
     def _add(self, versions: list[bytes]) -> None:
         assert self.store is not None
+        rows = [(fields[0], fields[1]) for fields in read_rows(versions)]
+        seen = {key for _row, key in rows if key in self.heads}
         self._follow(versions)
-        for packed, fields in zip(versions, read_rows(versions), strict=True):
-            self.store.add(fields[0], packed, None if fields[-1] else fields[1])
+        for packed, (row, key) in zip(versions, rows, strict=True):
+            self.store.add(row, packed, None if key in seen else key)
+            seen.add(key)
         self._bytes += sum(map(len, versions))
         if self._bytes >= STAGED_BYTES:
             self._bytes = 0
@@ -124,7 +128,7 @@ class Staging:
         sessions = Sessions(self._limits, dict(self.sessions), meta.sessions)
         if (self._held, sessions.remembered()) != (meta.held, meta.remembered):
             raise ValueError("the sums are not those of what was received")
-        return meta
+        return meta._replace(swept=0)
 
     def install(self, meta: Meta) -> Store:
         """This commit is the install: a start takes it for the state from here on."""

@@ -5,13 +5,15 @@ transaction. Must never know what a command means. The Raft log is its write-ahe
 transaction stays open across many batches and commits about once a second, always together with
 the applied index. Reads see everything: what waits to be written is in memory.
 
-    chunks    consecutive versions, packed, about a page of them a row; append-only
+    chunks    consecutive versions, packed, about a page of them a row; what is superseded
+              leaves it when history is compacted
     keys      every key once: the order for range reads. A put to a known key does not touch it
 
 Which version of a key is the newest, the state remembers (`dkv/kv/heads.py`).
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -24,15 +26,30 @@ from actors.database import PAGE_BYTES, Database, fault_of
 from dkv.errors import Ending, Fault
 from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
-from dkv.kv.version import Version, row_of_packed, row_prefix, unpack_version
-from dkv.limits import KIB, STATE_CHECKPOINT_PAGES, STATE_CHECKPOINT_PAGES_IDLE
+from dkv.kv.version import (
+    Version,
+    read_rows,
+    row_of_packed,
+    row_prefix,
+    unpack_version,
+    version_check,
+)
+from dkv.limits import (
+    INT_MAX,
+    KIB,
+    SCAN_SLICE_BYTES,
+    STATE_CHECKPOINT_PAGES,
+    STATE_CHECKPOINT_PAGES_IDLE,
+)
 
-FORMAT = 2
+FORMAT = 3
+_READS = (2, 3)  # before 3 nothing was compacted
 _CACHE_KIB = 64 * 1024
+_FREE_SHARE = 4  # free pages are kept for what comes, up to one in so many
+_VACUUM_PAGES = 256  # given back in one idle moment
 _CHUNK_BYTES = 4_000  # a row of so many fits a page; a larger version goes alone
 _BIN_BYTES = 3  # what msgpack puts before a packed version in a chunk
 _NEW_KEYS_MAX = 256  # and as many KiB: written in order, which costs less
-_SLICE_BYTES = 256 * KIB  # of a scan
 
 _SCHEMA = """
 CREATE TABLE chunks (id INTEGER PRIMARY KEY, body BLOB NOT NULL, chk INTEGER NOT NULL);
@@ -42,8 +59,8 @@ CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, c
 """
 
 _CHUNK = "SELECT id, body, chk FROM chunks WHERE id <= ? ORDER BY id DESC LIMIT 1"
-_CHUNKS = "SELECT id, body, chk FROM chunks WHERE id > ? ORDER BY id"
-_CHUNK_AT = "SELECT max(id) FROM chunks WHERE id <= ?"
+_CHUNKS = "SELECT id, body, chk FROM chunks WHERE id >= ? ORDER BY id"
+_CHUNK_ID = "SELECT id FROM chunks WHERE id <= ? ORDER BY id DESC LIMIT 1"
 _KEYS = "SELECT key FROM keys WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _KEYS_TO_THE_END = "SELECT key FROM keys WHERE key >= ? ORDER BY key LIMIT ?"
 
@@ -107,7 +124,7 @@ class SqliteTable:
                 "cluster with the version that made it, read its keys out (dkvctl list and get), "
                 "and put them into a new cluster",
             )
-        if state_format != FORMAT:
+        if state_format not in _READS:
             raise Fault(
                 Ending.NEWER_NEEDED,
                 f"{self._db.path} has format {state_format}, this version of dkv reads {FORMAT}",
@@ -223,41 +240,67 @@ class SqliteTable:
         self._keep(meta)
         self._db.execute("COMMIT")
 
-    def tidy(self, *, idle: bool) -> None:
+    def tidy(self, *, idle: bool) -> bool:
         assert not self._waiting, "something was added since the last commit"
         if self._dirty_pages > (STATE_CHECKPOINT_PAGES_IDLE if idle else STATE_CHECKPOINT_PAGES):
             self._db.execute("COMMIT")
             self._db.checkpoint()
             self._begin()
             self._dirty_pages = 0
+        if idle and self._db.free_pages() > self._db.pages() // _FREE_SHARE + _VACUUM_PAGES:
+            self._db.execute("COMMIT")
+            self._db.vacuum(_VACUUM_PAGES)
+            self._dirty_pages += 2 * _VACUUM_PAGES
+            self._begin()
+            return True
+        return False
 
     # -- the scan after a restart ----------------------------------------------------------------
-    def scan(self, after: int) -> list[bytes]:
-        self._write_chunk()
-        found: list[bytes] = []
-        size = 0
-        with closing(self._db.execute(_CHUNKS, (after,))) as cursor:
-            for chunk in cursor:
-                found += self._verified(chunk)
-                size += len(chunk[1])
-                if size >= _SLICE_BYTES:
-                    break
-        return found
-
-    # -- versions in the order of their rows -----------------------------------------------------
-    def span(self, after: int, through: int) -> list[bytes]:
+    def scan(self, after: int, size: int = SCAN_SLICE_BYTES, through: int = INT_MAX) -> list[bytes]:
         """What waits to be written is read from memory: writing it now would end its chunk early,
         each time that somebody asks."""
-        (first,) = self._db.execute(_CHUNK_AT, (after,)).fetchone()
         found: list[bytes] = []
-        size = 0
-        with closing(self._db.execute(_CHUNKS, (after if first is None else first - 1,))) as cursor:
+        begin = self._db.execute(_CHUNK_ID, (after,)).fetchone()
+        with closing(self._db.execute(_CHUNKS, begin or (after,))) as cursor:
             for chunk in cursor:
                 found += _within(self._verified(chunk), after, through)
-                size += len(chunk[1])
-                if chunk[0] > through or (found and size >= _SLICE_BYTES):
+                size -= len(chunk[1])
+                if chunk[0] > through or (found and size <= 0):
                     return found
         return found + [p for row, p in self._waiting.items() if after < row <= through]
+
+    # -- what is deleted -------------------------------------------------------------------------
+    def drop(self, rows: list[int]) -> tuple[int, int]:
+        """Of one chunk, which is written again with what is left of it, under its id: where a
+        chunk begins is where a search for its versions ends, whether the first is left or not."""
+        if self._waiting and rows[-1] >= next(iter(self._waiting)):
+            self._write_chunk()
+        self._read = (0, -1, [])
+        found = self._db.execute(_CHUNK, (rows[0],)).fetchone()
+        content = [] if found is None else self._verified(found)
+        held = [row for row, *_fields in read_rows(content)]
+        count = max(bisect_right(rows, held[-1]) if held else 0, 1)
+        doomed = set(rows[:count])
+        left = [packed for row, packed in zip(held, content, strict=True) if row not in doomed]
+        if len(left) < len(content):
+            self._replace_chunk(found[0], left)
+        gone = (packed for row, packed in zip(held, content, strict=True) if row in doomed)
+        return count, sum(map(version_check, gone))
+
+    def _replace_chunk(self, first: int, content: list[bytes]) -> None:
+        self._dirty_pages += 2
+        if not content:
+            self._db.execute("DELETE FROM chunks WHERE id = ?", (first,))
+            return
+        body = msgpack.packb(content)
+        row = (body, chunk_check(first, body), first)
+        self._db.execute("UPDATE chunks SET body = ?, chk = ? WHERE id = ?", row)
+        self._dirty_pages += len(body) // PAGE_BYTES
+
+    def forget(self, keys: list[bytes]) -> None:
+        self._write_keys()
+        self._db.connection.executemany("DELETE FROM keys WHERE key = ?", ((k,) for k in keys))
+        self._dirty_pages += len(keys)
 
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:
@@ -277,7 +320,13 @@ class SqliteTable:
         return fault_of(self._db.path, error)
 
     def sizes(self) -> dict[str, int]:
-        return {"state_bytes": self._db.bytes_on_disk()}
+        free = self._db.free_pages()
+        live = (self._db.pages() - free) * PAGE_BYTES
+        return {
+            "state_bytes": self._db.bytes_on_disk(),
+            "live_bytes": live,
+            "free_bytes": free * PAGE_BYTES,
+        }
 
     @property
     def path(self) -> Path:

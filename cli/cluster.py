@@ -30,7 +30,7 @@ def status(run: Choices) -> None:
 
     LAG is how many log entries its state is behind the furthest commit that any node knows; LOG and
     STATE are sizes on its disk. Exits with 8 when a node cannot be reached, knows no leader, is
-    short of disk or far behind.
+    short of disk, at its quota or far behind.
     """
     rows = asyncio.run(_ask_all(run.client_options()))
     for row in rows:
@@ -103,7 +103,10 @@ def _row(name: str, address: str, health: str, facts: dict[str, Any] | None = No
         "address": address,
         "health": health,
         **{f: consensus.get(f) for f in ("role", "leader", "term", "last", "commit")},
-        **{f: machine.get(f) for f in ("applied", "revision", "sessions", "checking")},
+        **{
+            f: machine.get(f)
+            for f in ("applied", "revision", "sessions", "checking", "quota_reached")
+        },
         "opened": consensus.get("opened"),
         "ends": (facts or {}).get("node", {}).get("ends") or {},
         "space": log.get("space"),
@@ -129,6 +132,8 @@ def _judge(row: Record) -> str:
         return "it is still checking its data after a restart"
     if row["space"]:
         return _SPACE[row["space"]]
+    if row["quota_reached"]:
+        return "its quota is reached: delete keys, or raise --quota"
     if row["lag"] > _LAG_MAX:
         return f"it is {row['lag']:,} entries behind"
     return "ok"

@@ -29,6 +29,7 @@ from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
 from cli.snapshot import snapshot
+from cli.space import compact, df
 from dkv import __version__
 from dkv.errors import DkvError, Misconfigured
 
@@ -78,6 +79,8 @@ for command in (
     leadership.leader,
     health.health,
     cluster.status,
+    compact,
+    df,
     certs,
     check,
     bench,

@@ -18,11 +18,13 @@ from actors.node import Crashed, Node
 from cli.inspection import inspect
 from cli.joining import Joiner
 from cli.local import local
+from cli.options import DURATION
 from cli.restore import restore
 from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
 from dkv.ids import Address, parse_address, parse_members
+from dkv.kv.retention import Policy
 from dkv.limits import MIB, MS, RETENTION, ClusterLimits, Retention, Timing
 from dkv.security.refusal import CertificateError
 
@@ -47,6 +49,7 @@ _PEM = (
 )
 _LIMITS = ClusterLimits()
 _TIMING = Timing()
+_POLICY = Policy()
 
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -146,6 +149,27 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="The same, in MiB: whichever is reached first.",
 )
+@click.option(
+    "--compact-keep-revisions",
+    type=click.IntRange(0),
+    default=_POLICY.keep_revisions,
+    show_default=True,
+    help="History is deleted when it is more revisions ago than this, and older than the next.",
+)
+@click.option(
+    "--compact-keep-age",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="See above; as 90s, 10m, 1h, 7d. Both 0: only `dkvctl compact` deletes history.",
+)
+@click.option(
+    "--quota",
+    type=click.IntRange(0),
+    default=_POLICY.quota,
+    metavar="BYTES",
+    help="Refuse puts while state.db has so many bytes in use.  [default: no quota]",
+)
 @_limits
 @click.option(
     "--log-level",
@@ -206,6 +230,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         ),
         None if given["keep_log"] else _retention(given["log_keep_entries"], given["log_keep_mib"]),
         tuple(parse_address(a, "--join") for a in given["join"].split(",") if a.strip()),
+        Policy(given["compact_keep_revisions"], given["compact_keep_age"] * 1_000, given["quota"]),
     )
 
 

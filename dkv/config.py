@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dkv.errors import Misconfigured
 from dkv.ids import Address, check_name
+from dkv.kv.retention import Policy
 from dkv.limits import RETENTION, ClusterLimits, Retention, Timing, check_limits
 
 
@@ -27,7 +28,7 @@ class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
     `advertised`: name → client address, for clients that ask. `files` None: without security.
     `retention`: how much of the log is kept; None: all of it, from now on. `join`: client addresses
-    of members, any of which lets this node in."""
+    of members, any of which lets this node in. `policy`: how much history and how many bytes."""
 
     name: str
     data_dir: Path
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     timing: Timing
     retention: Retention | None = RETENTION
     join: tuple[Address, ...] = ()
+    policy: Policy = Policy()
 
 
 def check_settings(settings: Settings) -> None:
@@ -53,6 +55,8 @@ def check_settings(settings: Settings) -> None:
             f"--initial-cluster names {', '.join(settings.members)}, and not this node, "
             f"{settings.name}: it must list every member, this one too"
         )
+    if min(settings.policy) < 0:
+        raise Misconfigured("--compact-keep-revisions and --quota are 0 or more")
     strangers = sorted(set(settings.advertised) - set(settings.members or settings.advertised))
     if strangers:
         raise Misconfigured(f"--advertise-nodes names {', '.join(strangers)}, who are no members")

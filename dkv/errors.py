@@ -64,6 +64,7 @@ class Code(IntEnum):
     MEMBERS_FULL = 48
     HEIR_UNFIT = 49
     LOST = 34  # made by the client: its connection ended after it had sent
+    QUOTA = 35
 
 
 class Rule(NamedTuple):
@@ -97,6 +98,11 @@ RULES: dict[Code, Rule] = {
     Code.NOT_LEADER: Rule("same", "The leader has changed; try again."),
     Code.DISK_LOW: Rule(
         "later", "Free space on the nodes' disks; reads and deletes go on meanwhile."
+    ),
+    Code.QUOTA: Rule(
+        "later",
+        "The store has reached its quota: delete keys, or raise --quota on all nodes; reads, "
+        "deletes and compaction go on.",
     ),
     Code.STOPPING: Rule("other", "This node is stopping; use another."),
     Code.NOT_READY: Rule("later", "This node is still checking its data; use another, or wait."),
@@ -208,6 +214,7 @@ _CLASS_BY_CODE: dict[Code, type[Rejected]] = {
     Code.NO_LEADER: Unavailable,
     Code.NOT_LEADER: Unavailable,
     Code.DISK_LOW: Unavailable,
+    Code.QUOTA: Unavailable,
     Code.STOPPING: Unavailable,
     Code.NOT_READY: Unavailable,
     Code.TIMEOUT: Unavailable,

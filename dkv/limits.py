@@ -83,6 +83,15 @@ STATE_CHECKPOINT_PAGES_IDLE = 2_000  # in an idle moment, when nobody waits
 WITNESS_LAZY_US = 100 * MS
 LOW_WATER_BYTES_MAX = 64 * MIB
 LOW_WATER_SHARE = 20  # one part in twenty of the disk, if that is smaller
+SCAN_SLICE_BYTES = 256 * KIB  # of versions that the scan at start reads in a turn
+SWEEP_SLICE_BYTES = 64 * KIB  # of versions looked at in one step of deleting superseded ones
+SPREAD_TURNS = 32  # slices in one part of an answer about space
+SPREAD_NAMES_MAX = 1_000  # and the names after which it ends
+SPREAD_DEPTH_MAX = 16
+SWEEP_ROUND_ROWS = 4_096  # found before any goes: what stands together goes together
+SWEEP_STEP_DROPS = 16  # places of the file that one step changes: about a millisecond
+SWEEP_PACE_US = 10 * MS  # between two steps while commands are applied
+SWEEP_PACE_US_IDLE = 1 * MS
 RESERVE_SHARE = 4  # the reserve file: a quarter of the low-water mark
 SLICE_US = 1 * MS  # long work yields after this
 

@@ -263,6 +263,19 @@ class Installed(NamedTuple):
     configuration: bytes
 
 
+class Suggest(NamedTuple):
+    """Commands that this node's state machine would have applied everywhere: its policy's. Only a
+    leader makes an entry of them; nobody waits for an answer."""
+
+    commands: tuple[bytes, ...]
+
+
+class Filled(NamedTuple):
+    """Whether state.db has reached its quota (refuse what grows), as a change comes."""
+
+    full: bool
+
+
 # == gateway ↔ state machine =====================================================================
 class Lookup(NamedTuple):
     """Answer these reads once `index` is applied (0: at once). The answers come as Found; after
@@ -566,6 +579,8 @@ CATALOGUE: dict[int, type] = {
     63: Noted,
     64: Copied,
     65: Installed,
+    66: Suggest,
+    67: Filled,
     70: Lookup,
     71: Found,
     72: Applied,

@@ -22,6 +22,7 @@ from dkv.limits import (
     RANGE_DELETE_MAX,
     REQUEST_TTL_MS_DEFAULT,
     REQUEST_TTL_MS_MAX,
+    SPREAD_DEPTH_MAX,
 )
 
 PROTOCOL = b"DKV1"
@@ -136,6 +137,19 @@ TABLE: dict[str, Request] = {
             numbered=True,
         ),
         Request(
+            "compact",
+            "write",
+            Role.ADMIN,
+            "End history: reads as of a revision before this one are refused, and what only they "
+            "could reach is deleted by and by.",
+            (
+                Field("revision", int, "the first revision that can still be read", INT_MAX),
+                Field("keep", int, "instead of `revision`: the newest less so many", INT_MAX),
+            ),
+            (("compacted", "int: the first revision that can still be read, now"),),
+            numbered=True,
+        ),
+        Request(
             "open_session",
             "write",
             Role.WRITER,
@@ -215,6 +229,21 @@ TABLE: dict[str, Request] = {
                 ("versions", "array of bin: packed versions"),
                 ("next", "int: ask with it as `after` for the next part; absent on the last"),
                 ("of", "map, when it begins: `cluster`, `index`, `revision` and more, to be kept"),
+            ),
+        ),
+        Request(
+            "space",
+            "read",
+            Role.READER,
+            "Keys and bytes by the first levels of the keys' names (`a/b/`), in parts to be added.",
+            (
+                Field("prefix", bytes, "keys that begin so", "key_bytes_max", default=b""),
+                Field("depth", int, "levels below `prefix`", SPREAD_DEPTH_MAX, default=1),
+                Field("token", bytes, "`token` of the part before", 64),
+            ),
+            (
+                ("rows", "array of [levels, keys, live bytes, bytes of history]"),
+                ("token", "bin: ask with it for the next part; absent on the last"),
             ),
         ),
         Request(

@@ -33,7 +33,7 @@ did not happen) and `Uncertain` (it may have) are different exceptions.
 
 from dkv.client.aio import AsyncClient
 from dkv.client.blocking import Client
-from dkv.client.calls import Deleted, Item, Page, Written
+from dkv.client.calls import Deleted, Item, Page, SpaceRow, Written
 from dkv.client.pipeline import Later, Pipeline
 from dkv.errors import (
     ConditionFailed,
@@ -58,6 +58,7 @@ __all__ = [
     "Pipeline",
     "Rejected",
     "RequestError",
+    "SpaceRow",
     "Unavailable",
     "Uncertain",
     "Written",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import zmq
 
 from dkv.client import calls
-from dkv.client.calls import Ask, Deleted, Item, Key, Page, Written
+from dkv.client.calls import Ask, Deleted, Item, Key, Page, SpaceRow, Written
 from dkv.client.engine import Engine, FilePath
 from dkv.errors import RequestError
 
@@ -106,6 +106,22 @@ class AsyncClient:
 
     async def count(self, prefix: Key | None = None, **options: Any) -> int:
         return (await self.page(prefix, count_only=True, **options)).count
+
+    # -- space -----------------------------------------------------------------------------------
+    async def compact(self, revision: int | None = None, *, keep: int | None = None) -> int:
+        return await self._do(calls.compact(revision, keep))
+
+    async def space(
+        self, prefix: Key = b"", *, depth: int = 1, level: str | None = None
+    ) -> tuple[SpaceRow, ...]:
+        found: dict[bytes, SpaceRow] = {}
+        token = b""
+        while True:
+            part = await self._do(calls.space(prefix, depth, token, level or self.read_level))
+            calls.add_up(found, part)
+            token = part.token
+            if not token:
+                return tuple(sorted(found.values()))
 
     # -- the cluster -----------------------------------------------------------------------------
     async def members(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from zmq.backend import zmq_poll
 
 from dkv.client import calls
 from dkv.client.attempts import Done
-from dkv.client.calls import Ask, Deleted, Item, Key, Page, Written
+from dkv.client.calls import Ask, Deleted, Item, Key, Page, SpaceRow, Written
 from dkv.client.engine import Engine, FilePath
 from dkv.client.pipeline import Pipeline
 from dkv.errors import RequestError
@@ -122,6 +122,25 @@ class Client:
     def pipeline(self) -> Pipeline:
         """Many calls at once, each with its own outcome; see `Pipeline`."""
         return Pipeline(self._begin, self._run, self.read_level)
+
+    # -- space -----------------------------------------------------------------------------------
+    def compact(self, revision: int | None = None, *, keep: int | None = None) -> int:
+        """End history at `revision`, or `keep` revisions before the newest (default: 0 of them).
+        The first revision that can still be read. Needs the role admin."""
+        return self._do(calls.compact(revision, keep))
+
+    def space(
+        self, prefix: Key = b"", *, depth: int = 1, level: str | None = None
+    ) -> tuple[SpaceRow, ...]:
+        """Keys and bytes by the first levels of the keys' names, in order."""
+        found: dict[bytes, SpaceRow] = {}
+        token = b""
+        while True:
+            part = self._do(calls.space(prefix, depth, token, level or self.read_level))
+            calls.add_up(found, part)
+            token = part.token
+            if not token:
+                return tuple(sorted(found.values()))
 
     # -- the cluster -----------------------------------------------------------------------------
     def members(self) -> dict[str, Any]:

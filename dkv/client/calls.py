@@ -123,6 +123,47 @@ def _page(body: dict[str, Any]) -> Page:
     return Page(items, result["count"], body["revision"], result.get("token", b""))
 
 
+# -- space ---------------------------------------------------------------------------------------
+class SpaceRow(NamedTuple):
+    """The keys below `name`: how many, what they take, and what their history takes (bytes)."""
+
+    name: bytes
+    keys: int
+    live_bytes: int
+    history_bytes: int
+
+
+class SpacePart(NamedTuple):
+    """A part of the answer; `token` asks for the next (empty: this was the last)."""
+
+    rows: tuple[SpaceRow, ...]
+    token: bytes
+
+
+def compact(revision: int | None, keep: int | None) -> Ask[int]:
+    fields = {"revision": revision, "keep": keep}
+    return Ask("compact", fields, lambda body: int(body["result"]["compacted"]))
+
+
+def space(prefix: Key, depth: int, token: bytes, level: str) -> Ask[SpacePart]:
+    fields = {"prefix": as_bytes(prefix), "depth": depth, "token": token or None}
+    return Ask("space", fields, _space, level)
+
+
+def _space(body: dict[str, Any]) -> SpacePart:
+    result = body["result"]
+    rows = tuple(SpaceRow(*row) for row in result["rows"])
+    return SpacePart(rows, result.get("token", b""))
+
+
+def add_up(totals: dict[bytes, SpaceRow], part: SpacePart) -> None:
+    """Add a part's rows to those of the parts before it, by name."""
+    for row in part.rows:
+        before = totals.get(row.name, SpaceRow(row.name, 0, 0, 0))
+        sums = (a + b for a, b in zip(before[1:], row[1:], strict=True))
+        totals[row.name] = SpaceRow(row.name, *sums)
+
+
 # -- the cluster ---------------------------------------------------------------------------------
 def members() -> Ask[dict[str, Any]]:
     return Ask("members", {}, _result)

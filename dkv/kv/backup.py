@@ -26,7 +26,7 @@ import msgpack
 from dkv.errors import Misconfigured
 from dkv.kv.heads import Heads, Unfollowed, follow, is_live
 from dkv.kv.store import SUM_MASK
-from dkv.kv.version import read_rows, version_check
+from dkv.kv.version import floor_of, read_rows, version_check
 from dkv.limits import MIB, SUB_MAX, ClusterLimits
 
 FORMAT = 1
@@ -228,11 +228,12 @@ def examine(reader: Reader) -> Contents:
     origin = reader.origin
     heads: Heads = {}
     held = versions = tick = last = 0
+    floor = floor_of(origin.compacted)
     try:
         for found in reader.versions():
             held += sum(map(version_check, found))
             versions += len(found)
-            last, _new = follow(heads, read_rows(found), last)
+            last, _new = follow(heads, read_rows(found), last, floor)
             tick = max((row[7] for row in read_rows(found[-1:])), default=tick)
     except (Unfollowed, ValueError, TypeError) as error:
         raise BackupError(f"its versions cannot be those of a store: {error}") from error

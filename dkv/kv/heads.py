@@ -1,11 +1,11 @@
-"""Where each key's newest version stands: of every key ever written, in memory.
+"""Where each key's newest version stands: of every key, in memory.
 
 Owns: how a head is one integer. Must never know what a command means, or how versions are stored.
 
 A put needs row, creation and count of what it replaces; to read these from a file would cost as
-much as the put itself. So all heads are held, tombstones too, in a plain dict from key to a plain
-integer: 48 bytes each, and nothing for the garbage collector to walk through. The scan that every
-start makes fills it again (`actors/scan.py`).
+much as the put itself. So all heads are held, tombstones too until compaction passes them, in a
+plain dict from key to a plain integer: 48 bytes each, and nothing for the garbage collector to walk
+through. The scan that every start makes fills it again (`actors/scan.py`).
 """
 
 from collections.abc import Iterable
@@ -56,10 +56,17 @@ class Unfollowed(Exception):
     """Versions that cannot have been written so: which, and why."""
 
 
-def follow(heads: Heads, rows: Iterable[tuple[Any, ...]], last: int) -> tuple[int, int]:
+def _may_be_gone(previous: int, head: int, floor: int) -> bool:
+    if head == ABSENT:
+        return previous <= floor
+    return previous == 0 and not is_live(head) and head >> _ROW <= floor
+
+
+def follow(heads: Heads, rows: Iterable[tuple[Any, ...]], last: int, floor: int) -> tuple[int, int]:
     """Take over versions (as `read_rows` gives them) behind row `last`. The last row then, and the
     sum of `key_check` of those keys that were not known. Raises `Unfollowed` where a version is out
-    of order or does not name its key's version before it."""
+    of order or does not name its key's version before it. At or below row `floor`, the end of what
+    is compacted, that one may be gone; and a deletion there counts as gone, if it is or not."""
     new = 0
     for row, key, _value, created, version, _lease, _author, _tick, _wall, previous in rows:
         if row <= last:
@@ -68,7 +75,7 @@ def follow(heads: Heads, rows: Iterable[tuple[Any, ...]], last: int) -> tuple[in
         if head is None:
             new += key_check(key)
             head = ABSENT
-        if previous != head >> _ROW:
+        if previous != head >> _ROW and not _may_be_gone(previous, head, floor):
             raise Unfollowed(f"version {row} does not follow the one before it of its key")
         heads[key] = row << _ROW | created << _PART | version  # a call each would cost a third
         last = row

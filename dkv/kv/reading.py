@@ -13,6 +13,7 @@ from dkv.errors import Code
 from dkv.kv.heads import ABSENT, is_live, read_head, row_of
 from dkv.kv.saving import Part
 from dkv.kv.sessions import pack_answer
+from dkv.kv.spread import Spread
 from dkv.kv.state import State, known_head
 from dkv.kv.version import Version, row_id
 from dkv.limits import INT_MAX, LIST_BYTES_MAX, SUB_MAX
@@ -26,14 +27,14 @@ _STEP_BYTES = 4_096
 
 
 class Reading:
-    """One read. `answer` is there at once, packed, unless it is a list's or a backup's: then `step`
-    does a turn of it, and returns the answer when there is one."""
+    """One read. `answer` is there at once, packed, unless it is of many keys or a backup's: then
+    `step` does a turn of it, and returns the answer when there is one."""
 
     __slots__ = ("_long", "_state", "answer", "command")
 
     def __init__(self, state: State, command: bytes) -> None:
         self._state, self.command = state, command
-        self._long: Listing | Part | None = None
+        self._long: Listing | Part | Spread | None = None
         self.answer: bytes | None = None
         try:
             request, fields = state.read_command(command)
@@ -41,6 +42,8 @@ class Reading:
                 self.answer = _get(state, fields["key"])
             elif request.op == "list":
                 self._long = Listing(state, fields)
+            elif request.op == "space":
+                self._long = Spread(state, fields)
             elif request.op == "hash":
                 self.answer = _hash(state, fields)
             elif request.op == "snapshot":
@@ -49,6 +52,11 @@ class Reading:
                 raise Malformed(Code.BAD_REQUEST, f"{request.op} is no read")
         except Malformed as error:
             self.answer = pack_answer(error.code, state.revision, {"words": error.words})
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether nothing should be deleted before the next part is asked for."""
+        return isinstance(self._long, Part)
 
     def step(self) -> bytes | None:
         if self._long is not None:
@@ -117,7 +125,7 @@ class Listing:
 
     def step(self) -> bytes | None:
         """Up to _TURN_KEYS keys; the packed answer when the page is full or the range ends."""
-        if self._revision < self._state.store.meta().compacted:
+        if self._revision < self._state.compacted:
             return pack_answer(Code.COMPACTED, self._state.revision)
         keys = self._state.store.keys(self._next, self._end, _TURN_KEYS)
         self._steps = _TURN_STEPS
@@ -166,6 +174,8 @@ class Listing:
             found = self._state.store.version(row)
             self._steps -= 1 + len(found.value or b"") // _STEP_BYTES
             row = found.previous
+            if found.version == 1 and row <= self._through:
+                row = 0  # what it follows is a deletion, if anything: that may be gone
         self._walked = row if row > self._through else 0
         return row
 

@@ -20,7 +20,7 @@ class Rows:
 
     def take(self) -> list[bytes]:
         """The next packed versions, some 256 KiB of them; empty behind the last."""
-        found = self._store.span(self.after, self._through)
+        found = self._store.scan(self.after, through=self._through)
         if found:
             self.after = row_of_packed(found[-1])
         return found

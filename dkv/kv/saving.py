@@ -15,7 +15,7 @@ from dkv.kv.rows import Rows
 from dkv.kv.sessions import pack_answer
 from dkv.kv.state import State
 from dkv.kv.store import SUM_MASK
-from dkv.limits import SUB_MAX
+from dkv.kv.version import floor_of
 from dkv.requests import Malformed
 
 
@@ -48,8 +48,8 @@ class Part:
         return pack_answer(Code.OK, state.revision, detail)
 
     def _has_lost_rows(self) -> bool:
-        compacted = self._state.store.meta().compacted
-        return compacted != self._compacted and self._after // SUB_MAX <= compacted
+        """Whether versions are gone here that were there when it began, and not given yet."""
+        return self._state.doomed > max(floor_of(self._compacted), self._after)
 
 
 def facts_of(state: State) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def facts_of(state: State) -> dict[str, Any]:
         "index": state.applied,
         "term": state.term,
         "revision": state.revision,
-        "compacted": state.store.meta().compacted,
+        "compacted": state.compacted,
         "held": state.held & SUM_MASK,
         "written": state.written & SUM_MASK,
         "sessions": len(state.sessions),

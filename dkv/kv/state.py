@@ -7,6 +7,7 @@ replicated limits; only an unknown kind of entry stops the node, for a newer ver
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import msgpack
 
@@ -17,7 +18,7 @@ from dkv.kv.heads import ABSENT, Heads, is_live, pack_head, read_head, revision_
 from dkv.kv.sessions import Sessions, pack_answer
 from dkv.kv.store import SUM_MASK, Meta, Store
 from dkv.kv.sums import Sums
-from dkv.kv.version import version_check
+from dkv.kv.version import floor_of, version_check
 from dkv.limits import SUB_MAX, ClusterLimits
 from dkv.messages import Result
 from dkv.parsing import command_reader
@@ -67,6 +68,9 @@ class State:
         self.applied, self.term, self.check = meta.applied, meta.term, meta.check
         self.revision = meta.revision
         self.held, self.written = meta.held, meta.written
+        self.compacted, self.floor = meta.compacted, floor_of(meta.compacted)
+        self.doomed = meta.swept  # nothing behind this row has gone, or is about to
+        self.swept = meta.swept  # how far this replica has come; see dkv/kv/sweep.py
         self.sessions = Sessions(limits, dict(store.sessions()), meta.sessions)
         self.sums = Sums(meta.applied, meta.written)
         if meta.remembered != self.sessions.remembered():
@@ -83,6 +87,7 @@ class State:
             "put": self._put,
             "delete": self._delete,
             "delete_range": self._delete_range,
+            "compact": self._compact,
         }
 
     # -- entries ---------------------------------------------------------------------------------
@@ -196,6 +201,8 @@ class State:
         if expected is not None and expected != revision_of(head):
             return Code.CONDITION_FAILED, {"key_revision": revision_of(head)}
         previous, created, count = read_head(head)
+        if not count and previous <= self.floor:
+            previous = 0  # a deletion: on another replica it may be gone already
         revision = self.revision = self.revision + 1
         self._add(
             revision * SUB_MAX, key, fields["value"], created or revision, count + 1, previous
@@ -223,6 +230,19 @@ class State:
             self._add(row, key, None, 0, 0, row_of(self.heads[key]))
         return Code.OK, {"deleted": len(keys), "more": more}
 
+    def _compact(self, fields: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
+        """History ends: reads as of an earlier revision are refused from here on, everywhere."""
+        revision, keep = fields["revision"], fields["keep"]
+        if revision is not None and keep is not None:
+            raise Malformed(Code.BAD_REQUEST, "`keep` excludes `revision`")
+        end = max(self.revision - (keep or 0), 0) if revision is None else revision
+        if end > self.revision:
+            return Code.FUTURE_REVISION, {"words": f"the store is at revision {self.revision}"}
+        if end > self.compacted:
+            self.compacted, self.floor = end, floor_of(end)
+            self.written += crc32(b"compacted %d" % end)
+        return Code.OK, {"compacted": self.compacted}
+
     def _live_keys(self, start: bytes, end: bytes, limit: int) -> tuple[list[bytes], bool]:
         """Up to `limit` keys of a range that exist now, and whether there are more."""
         found: list[bytes] = []
@@ -249,8 +269,9 @@ class State:
         check = version_check(packed)
         self.held += check
         self.written += check
+        new = None if previous or key in self.heads else key
         self.heads[key] = pack_head(row, created, count)
-        self.store.add(row, packed, None if previous else key)
+        self.store.add(row, packed, new)
 
     # -- commits ---------------------------------------------------------------------------------
     def meta(self) -> Meta:
@@ -264,6 +285,8 @@ class State:
             sessions=self.sessions.given,
             remembered=self.sessions.remembered(),
             tick=self._entry.tick or self._base.tick,
+            compacted=self.compacted,
+            swept=self.swept,
         )
 
     def commit(self) -> None:

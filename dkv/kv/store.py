@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from dkv.errors import Fault
 from dkv.kv.version import Version
+from dkv.limits import INT_MAX, SCAN_SLICE_BYTES
 
 SUM_MASK = 2**64 - 1
 
@@ -34,6 +35,7 @@ class Meta(NamedTuple):
     sessions: int = 0  # ids given so far
     diverged: bool = False
     remembered: int = 0
+    swept: int = 0  # through which row superseded versions have been deleted
     tick: int = 0  # of the applied entry
     installed: int = 0  # the entry at which this state was installed from a snapshot, if it was
     configuration: bytes = b""  # and what held there, packed
@@ -52,15 +54,15 @@ class Store(Protocol):
         """Every session's id and packed state, as last committed."""
 
     def add(self, row: int, packed: bytes, new: bytes | None) -> None:
-        """A packed version; rows come in rising order. `new` is its key if no version of it was
-        ever added before. Durable with the next `commit`."""
+        """A packed version; rows come in rising order. `new` is its key if the table of keys
+        does not have it yet. Durable with the next `commit`."""
 
     def version(self, row: int) -> Version:
         """A version by its row id. Raises `Fault` if it is missing or damaged."""
 
     def keys(self, start: bytes, end: bytes, count: int) -> list[bytes]:
         """Up to `count` keys, in order, from `start` to before `end` (empty: no end): every key
-        that was ever added."""
+        that was added and not forgotten."""
 
     def commit(
         self, meta: Meta, changed: Iterable[tuple[int, bytes]], ended: Iterable[int]
@@ -70,21 +72,27 @@ class Store(Protocol):
     def mark_diverged(self, meta: Meta) -> None:
         """Drop what is not committed, and keep for ever that this replica's state is wrong."""
 
-    def scan(self, after: int) -> list[bytes]:
-        """The next slice of packed versions behind row `after`, the last of the slice before (-1
-        to begin); empty behind the last. Raises `Fault` where content does not fit its check."""
-
-    def span(self, after: int, through: int) -> list[bytes]:
-        """The next packed versions behind row `after`, none behind row `through`, about a scan's
-        slice of them; empty when there are no more. Both are any row ids: where what is kept
+    def scan(self, after: int, size: int = SCAN_SLICE_BYTES, through: int = INT_MAX) -> list[bytes]:
+        """The next packed versions behind row `after`, none behind row `through`, about `size`
+        bytes of them; empty when there are no more. Both are any row ids: where what is kept
         together begins and ends plays no part, so that another replica may go on. Raises `Fault`
         where content does not fit its check."""
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes on disk, for `status`."""
+    def drop(self, rows: list[int]) -> tuple[int, int]:
+        """Delete the first of these versions (rising row ids, at least one) that stand together.
+        How many of `rows` are done, those included that were not there; and the sum of the checks
+        of those that were. Durable with the next `commit`, as all changes."""
 
-    def tidy(self, *, idle: bool) -> None:
-        """Checkpoint if it is due; a hard cap holds under steady load too."""
+    def forget(self, keys: list[bytes]) -> None:
+        """Take keys out of the table of keys."""
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk, of them in use (`live_bytes`) and free (`free_bytes`), for `status`."""
+
+    def tidy(self, *, idle: bool) -> bool:
+        """Right after a commit, or in an idle moment: checkpoint if it is due; a hard cap holds
+        under steady load too. Give space back if there is much and nobody waits; whether to come
+        again for more."""
 
     def close(self) -> None: ...
 

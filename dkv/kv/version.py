@@ -44,6 +44,11 @@ def row_id(revision: int, sub: int) -> int:
     return revision * SUB_MAX + sub
 
 
+def floor_of(compacted: int) -> int:
+    """The last row id of that revision, up to which what is superseded goes; 0 of revision 0."""
+    return row_id(compacted, SUB_MAX - 1) if compacted else 0
+
+
 def pack_version(v: Version) -> bytes:
     return msgpack.packb((row_id(v.revision, v.sub), *v[2:]))  # type: ignore[no-any-return]
 

@@ -94,7 +94,7 @@ class Raft:
         self.everyone_has = 0
         self.durable = 0
         self.due, self.tick = 0, start.tick  # when something expires; the log's last
-        self.space = 0
+        self.space, self.quota_reached = 0, False  # of the disk; of what the state machine keeps
         self.me = Peer(start.name, start.disk, boot)
         self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
         self.out: Outbox = []

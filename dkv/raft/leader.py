@@ -41,6 +41,7 @@ from dkv.messages import (
     Relay,
     RelayAsk,
     RelayRead,
+    Suggest,
 )
 from dkv.raft import configuration, members
 from dkv.raft.configuration import Seat, pack_members
@@ -150,7 +151,9 @@ class Leader:
         if raft.unapplied_bytes > UNAPPLIED_BYTES_MAX:
             return Code.BUSY
         level = self.space(raft)
-        return Code.DISK_LOW if level > 1 or (level and grows) else None
+        if level > 1 or (level and grows):
+            return Code.DISK_LOW
+        return Code.QUOTA if grows and raft.quota_reached else None
 
     def space(self, raft: "Raft") -> int:
         """The level at which the cluster's disks are: the leader's own, or what a majority has
@@ -205,6 +208,13 @@ def propose(raft: "Raft", lead: Leader, peer: Peer, letter: Propose | Relay) -> 
 
 def take_ask(raft: "Raft", lead: Leader, peer: Peer, letter: Ask | RelayAsk) -> None:
     members.ask(raft, lead, (None if peer == raft.me else peer, letter.batch), letter)
+
+
+def take_suggestion(raft: "Raft", lead: Leader, _peer: Peer, letter: Suggest) -> None:
+    """Of nobody's origin: nobody waits for its results. If it cannot be taken now, or is lost with
+    this leadership, the policy says it again."""
+    if lead.refusal(raft, grows=False) is None:
+        lead.append(raft, Kind.COMMANDS, pack_batch(Batch("", 0, 0, letter.commands)))
 
 
 def read(raft: "Raft", lead: Leader, peer: Peer, letter: ReadIndex | RelayRead) -> None:

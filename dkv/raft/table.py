@@ -24,6 +24,7 @@ from dkv.messages import (
     Due,
     Durable,
     Fetched,
+    Filled,
     Heartbeat,
     HeartbeatAcked,
     Installed,
@@ -42,6 +43,7 @@ from dkv.messages import (
     RequestVote,
     Saved,
     Space,
+    Suggest,
     TakeOver,
     Told,
     Trimmed,
@@ -162,6 +164,10 @@ def take_durable(raft: Raft, _role: Role, _peer: Peer, letter: Durable) -> None:
     raft.consumed(letter.index)
 
 
+def take_filled(raft: Raft, _role: Role, _peer: Peer, letter: Filled) -> None:
+    raft.quota_reached = letter.full
+
+
 def take_due(raft: Raft, _role: Role, _peer: Peer, letter: Due) -> None:
     raft.due = letter.tick
 
@@ -187,6 +193,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Durable: take_durable,
     Due: take_due,
     Installed: take_installed,
+    Filled: take_filled,
     Refused: pass_to_gateway,
     ReadAt: pass_to_gateway,
     Told: pass_to_gateway,
@@ -220,6 +227,7 @@ _BY_ROLE: dict[type, tuple[Handler, Handler, Handler, Handler]] = {
     Copied: (ignored, ignored, ignored, leader.send_copied),
     Chunk: (follower.pass_chunk, ignored, ignored, ignored),
     Noted: (follower.pass_note, ignored, ignored, leader.take_note),
+    Suggest: (ignored, ignored, ignored, leader.take_suggestion),
     Propose: (
         follower.relay_proposal,
         candidate.refuse_proposal,

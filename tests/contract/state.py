@@ -31,9 +31,18 @@ def _scanned(table: Any) -> list[bytes]:
 
 def _spanned(table: Any, after: int, through: int) -> list[bytes]:
     found: list[bytes] = []
-    while slice_ := table.span(row_of_packed(found[-1]) if found else after, through):
+    while slice_ := table.scan(row_of_packed(found[-1]) if found else after, through=through):
         found += slice_
     return found
+
+
+def _dropped(table: Any, rows: list[int]) -> int:
+    """The sum of their checks; how many a store deletes at once is its own business."""
+    checks = 0
+    while rows:
+        count, found = table.drop(rows)
+        rows, checks = rows[count:], checks + found
+    return checks
 
 
 class StatePair:
@@ -44,6 +53,8 @@ class StatePair:
         "keys": 10,
         "version": 12,
         "span": 6,
+        "drop": 8,
+        "forget": 4,
         "tidy": 3,
         "kill": 4,
         "close": 1,
@@ -84,12 +95,11 @@ class StatePair:
         self.both("meta", lambda table: table.meta())
         self.both("sessions", lambda table: list(table.sessions()))
         self.both("keys", lambda table: table.keys(b"", b"", 100))
-        if self._dice.random() < 0.5:  # not always: a scan writes what is waiting
-            self.both("scan", _scanned)
+        self.both("scan", _scanned)
 
     # -- steps -------------------------------------------------------------------------------------
     def _last(self) -> tuple[int, int]:
-        return divmod(max(self._disk.versions, default=0), SUB_MAX)
+        return divmod(max(self._disk.ever, default=0), SUB_MAX)
 
     def _add(self, dice: Random) -> None:
         revision, _sub = self._last()
@@ -112,7 +122,11 @@ class StatePair:
         version = Version(
             *(revision, sub, key, value, created, count, lease, author, tick, wall, previous)
         )
-        row, packed, new = row_id(revision, sub), pack_version(version), None if before else key
+        row, packed, new = (
+            row_id(revision, sub),
+            pack_version(version),
+            None if key in self._disk.keys else key,
+        )
         self.both("add", lambda table: table.add(row, packed, new))
 
     def _commit(self, dice: Random) -> None:
@@ -143,6 +157,18 @@ class StatePair:
         rows = (0, 2**62, *self._disk.versions)
         after, through = (dice.choice(rows) + dice.choice((-1, 0, 1)) for _ in range(2))
         self.both(f"span {after} {through}", lambda table: _spanned(table, after, through))
+
+    def _drop(self, dice: Random) -> None:
+        """Some that are there, in rising order, and some that are not."""
+        held = sorted(self._disk.versions)
+        share = dice.choice((0.1, 0.5, 1.0))
+        rows = [row for row in held if dice.random() < share]
+        rows = sorted({*rows, *(row + dice.choice((0, 1, SUB_MAX)) for row in rows)})
+        self.both(f"drop {rows}", lambda table: _dropped(table, rows))
+
+    def _forget(self, dice: Random) -> None:
+        keys = dice.sample(KEYS, dice.randint(1, 3))
+        self.both(f"forget {keys}", lambda table: table.forget(keys))
 
     def _tidy(self, dice: Random) -> None:
         """After a commit, as the machine does it; the real one is made to think it is due."""

@@ -99,6 +99,23 @@ class _BlindTable(SqliteTable):
         return unpack_version(self._find(row))
 
 
+class _HoardingTable(SqliteTable):
+    """A chunk of which something is left stays as it was."""
+
+    def _replace_chunk(self, first: int, content: list[bytes]) -> None:
+        if not content:
+            super()._replace_chunk(first, content)
+
+
+class _LastingTable(MemoryTable):
+    """What was deleted and not committed stays deleted."""
+
+    def drop(self, rows: list[int]) -> tuple[int, int]:
+        found = super().drop(rows)
+        self.disk.undo_table.clear()
+        return found
+
+
 @pytest.mark.parametrize(
     ("make", "weights"),
     [
@@ -108,8 +125,19 @@ class _BlindTable(SqliteTable):
         (lambda place: StatePair(place, memory=_LooseTable), StatePair.weights),
         (lambda place: StatePair(place, real=_HastyTable), StatePair.weights),
         (lambda place: StatePair(place, real=_BlindTable), StatePair.weights),
+        (lambda place: StatePair(place, real=_HoardingTable), StatePair.weights),
+        (lambda place: StatePair(place, memory=_LastingTable), StatePair.weights),
     ],
-    ids=["later vote", "loose cut", "no commit", "loose add", "hasty commit", "blind"],
+    ids=[
+        "later vote",
+        "loose cut",
+        "no commit",
+        "loose add",
+        "hasty commit",
+        "blind",
+        "hoarding",
+        "lasting",
+    ],
 )
 def test_a_difference_on_either_side_is_found_and_shrunk(
     make: Make, weights: dict[str, int]

@@ -5,11 +5,17 @@ Owns: which states of a directory may be found. Must never know files.
 
 from actors.keeping import Testimony
 from dkv.entries import Entry
+from dkv.kv.heads import is_live
 from dkv.kv.state import State
 from dkv.kv.store import Meta
 from dkv.limits import ClusterLimits
 from tests.crash.marks import Applying, Faulted, Intended, Kept, Mark, Promise, Promised
 from tests.stores import MemoryTable, SimDisk
+
+
+def alive(state: State) -> dict[bytes, int]:
+    """The keys that exist."""
+    return {key: head for key, head in state.heads.items() if is_live(head)}
 
 
 class History:
@@ -22,6 +28,7 @@ class History:
         self.kept = 0  # the state machine has said that state.db holds this
         self.faulted = ""
         self.metas: dict[int, Meta] = {}  # what state.db must say, having applied so much
+        self.alive: dict[int, dict[bytes, int]] = {}  # and which keys there are, with their heads
         self.model = State(MemoryTable(SimDisk(), 1), ClusterLimits())
 
     def take(self, mark: Mark) -> None:
@@ -46,3 +53,4 @@ class History:
         if entry.index == self.model.applied + 1:
             self.model.apply(entry)
             self.metas[entry.index] = self.model.meta()
+            self.alive[entry.index] = alive(self.model)

@@ -154,6 +154,8 @@ class Life:
             command = pack_command("open_session")
         elif draw < 0.3:
             command = pack_command("delete", key=key)
+        elif draw < 0.33:
+            command = pack_command("compact", keep=rng.choice((0, 0, 5)))
         else:
             size = rng.choice(_SMALL) if rng.random() < 0.98 else 40_000
             command = pack_command("put", key=key, value=rng.randbytes(size))
@@ -215,6 +217,9 @@ class Life:
         self._make_tidy()
         self.log_turn(*letters)
         self.apply()
+        for _ in range(3):  # deletion goes a step a turn, with time between
+            self.now_us += 20 * MS
+            self.machine_turn()
 
     def _make_tidy(self) -> None:
         """A checkpoint is due after thousands of pages; the keepers are made to think so sooner."""

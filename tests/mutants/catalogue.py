@@ -5,7 +5,7 @@ Must never know how they are found.
 """
 
 from actors import copying, ledger, log, machine, recovery, staging
-from dkv.kv import sessions, state
+from dkv.kv import reading, sessions, state, sweep
 from dkv.raft import (
     candidate,
     configuration,
@@ -549,6 +549,47 @@ CATALOGUE = (
                 "installed",
                 "        self._rebase(position, letter)\n",
                 "        return\n",
+            ),
+        ),
+    ),
+    # -- the end of history ----------------------------------------------------------------------
+    Mutant(
+        "deletion_goes_first",
+        "A deletion goes before what it hides: a crash in between brings that back.",
+        to.HISTORY,
+        (Edit(sweep.Sweep, "_find", "self._dead.sort(reverse=True)", "self._dead.sort()"),),
+    ),
+    Mutant(
+        "list_ends_short",
+        "A list that a compaction passes ends as if there were no more keys.",
+        to.HISTORY,
+        (
+            Edit(
+                reading.Listing,
+                "step",
+                "return pack_answer(Code.COMPACTED, self._state.revision)",
+                "return self._page(None)",
+            ),
+        ),
+    ),
+    Mutant(
+        "progress_of_deletion_is_written",
+        "A put to a deleted key names that deletion where it is still there, and nothing where it "
+        "has gone: replicas differ.",
+        to.HISTORY,
+        (Edit(state.State, "_put", "previous <= self.floor", "False"),),
+    ),
+    Mutant(
+        "swept_before_it_is_done",
+        "How far deletion has come is kept before it has come there: after a crash the rest stays "
+        "for ever.",
+        to.HISTORY,
+        (
+            Edit(
+                sweep.Sweep,
+                "_find",
+                "    self._asked = asked\n",
+                "    self._asked = self._state.swept = asked\n",
             ),
         ),
     ),

@@ -68,4 +68,5 @@ KEPT = Profile(
 OUSTED = Profile(
     ("ousted",), first="n1", sizes=(3,), seconds=4, gap_ms=ONCE, requests_a_second=30, loss=0.0
 )
+HISTORY = Profile(("end_history",), settings="sweep_drops=1", gap_ms=(200, 900))
 FULL = Profile(("full", "crash"))

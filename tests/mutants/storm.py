@@ -194,6 +194,18 @@ class Storm:
         self._at(self.dice.randint(20, 300), f"works {name}")
         self._at(self.dice.randint(400, 1_200), "start")
 
+    def _end_history(self) -> None:
+        """Keys are deleted, history ends, and somebody falls while what it held is deleted; lists
+        are under way."""
+        draw = self.dice.randint
+        self._at(draw(0, 100), f"walk {self._one()} {draw(20, 400)}ms")
+        for _ in range(draw(2, 6)):
+            self._at(draw(0, 200), f"delete {self._one()} k{draw(0, 4)} ttl 1s")
+        ends = draw(150, 400)
+        self._at(ends, f"compact {self._one()} ttl 1s")
+        self._at(ends + draw(5, 2_000), f"crash {self._one()}")
+        self._at(ends + draw(2_000, 2_400), "start")
+
     def _duel(self) -> None:
         """Two campaign at the same moment while nobody leads."""
         first, second = self.dice.sample(self.names, 2)

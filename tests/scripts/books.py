@@ -8,6 +8,7 @@ to believe in; so no search for an order is needed. Must never know why an answe
                 doubles is two writes); what was definitely refused is not there
     in time     whatever was asked after an answer is no older than that answer
     as read     a read shows what the key held at the revision it names
+    whole       a list, all its pages, has the keys of the revision it names, or says `compacted`
     equal       replicas that serve hold the same versions and the same sums
     refused     a disk that lost what it had promised does not go on
 """
@@ -32,12 +33,16 @@ def objections(stage: Stage) -> Iterator[str]:
         return
     yield from _replicas(stage, serving)
     trusted = [n for n in serving if n not in stage.damaged] or serving
-    versions = stage.world.nodes[trusted[0]].disk.versions
-    history = [version for version, _check in versions.values()]
+    disk = stage.world.nodes[trusted[0]].disk
+    history = [*disk.ever.values()]  # deleted ones too
+    for key, row in {version.key: row for row, version in sorted(disk.ever.items())}.items():
+        if disk.ever[row].value is not None and row not in disk.versions:
+            yield f"{key!r} is no longer there"
     history.sort(key=lambda v: v.revision)
     yield from _writes(stage, history)
     yield from _reads(stage, history)
     yield from _in_time(stage)
+    yield from _walks(stage, history)
 
 
 def _nodes(stage: Stage) -> Iterator[str]:
@@ -98,7 +103,7 @@ def _writes(stage: Stage, history: list[Version]) -> Iterator[str]:
 
 
 def _kept(asked: Asked, reply: Reply, at: dict[int, Version]) -> Iterator[str]:
-    revision = reply.result["key_revision"]
+    revision = reply.result["key_revision"] if asked.op == "put" else reply.revision
     version = at.get(revision)
     if asked.op == "delete" and not reply.result.get("deleted"):
         return
@@ -122,6 +127,14 @@ def _reads(stage: Stage, history: list[Version]) -> Iterator[str]:
                     f"a read of {asked.fields['key']!r} at {reply.revision} shows "
                     f"{reply.result.get('value')!r}, the store held {held!r}"
                 )
+
+
+def _walks(stage: Stage, history: list[Version]) -> Iterator[str]:
+    for revision, keys in stage.walks:
+        held = {v.key: v.value for v in history if v.revision <= revision}
+        there = sorted(key for key, value in held.items() if value is not None)
+        if keys != there:
+            yield f"a list as of {revision} had {keys}, the store {there}"
 
 
 def _in_time(stage: Stage) -> Iterator[str]:

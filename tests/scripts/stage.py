@@ -108,6 +108,7 @@ class Stage:
         self.damaged: set[str] = set()  # whose disk was harmed: these may refuse to go on
         self.must_refuse: set[str] = set()  # and these must
         self.unique: dict[bytes, list[Asked]] = {}  # value -> every attempt to write it
+        self.walks: list[tuple[int, list[bytes]]] = []  # lists that came to their end
         self.once: set[bytes] = set()  # values that were written in a session
         self._lost: list[Spoken] = []
         self._letting = False

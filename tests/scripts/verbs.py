@@ -11,6 +11,7 @@ from typing import Any
 
 from actors import copying
 from dkv.address import Local
+from dkv.kv import sweep
 from dkv.limits import MS, RETENTION, SECOND, ClusterLimits, Retention, Timing
 from dkv.raft import leader
 from tests.scripts.facts import look, objection, rule_of
@@ -87,6 +88,8 @@ class Player:
             self._limit(copying, "CHUNK_BYTES", int(given["chunk_bytes"]))
         kept = int(given.get("log_entries", RETENTION.entries))
         retention = Retention(kept // 2, kept, 1) if "log_entries" in given else RETENTION
+        if "sweep_drops" in given:  # in many steps, as of a long history
+            self._limit(sweep, "SWEEP_STEP_DROPS", int(given["sweep_drops"]))
         names = tuple(f"n{i}" for i in range(1, int(size) + 1))
         self.stage = Stage(
             names, int(given.get("seed", 1)), timing=timing, limits=limits, retention=retention
@@ -375,6 +378,29 @@ class Player:
 
     def delete(self, node: str, key: str, *words: str) -> None:
         self._ask(node, "delete", {"key": key.encode()}, words)
+
+    def compact(self, node: str, *words: str) -> None:
+        self._ask(node, "compact", {}, words)
+
+    def walk(self, node: str, pause: str) -> None:
+        """A list of everything, two keys a page, with a pause between them."""
+        self._walk(node, microseconds(pause), None, [])
+
+    def _walk(self, node: str, pause_us: int, token: bytes | None, found: list[bytes]) -> None:
+        fields = {"limit": 2, "token": token}
+        request = self._world.ask(node, "list", {"ttl_ms": 500}, **fields)
+
+        def turned(page: Any) -> None:
+            if not page.ok:
+                return
+            keys = found + [item[0] for item in page.result["items"]]
+            if "token" in page.result:
+                again = page.result["token"]
+                self._world.after(pause_us, lambda: self._walk(node, pause_us, again, keys))
+            else:
+                self.stage.walks.append((page.revision, keys))
+
+        self._world.waiters[request] = turned
 
     def open(self, node: str, *words: str) -> None:
         """`open n1 as s1`: a session, which `session s1 3` then names with a sequence."""

@@ -1,7 +1,7 @@
 """What the simulated clients were told, and whether one cluster could have said all of it.
 
-Owns: the history of operations, and their comparison with the versions that are there at the end,
-for all of them are kept: every answer names revisions. Must never know how a client came to it.
+Owns: the history of operations, and their comparison with the versions that there ever were,
+deleted ones too: every answer names revisions. Must never know how a client came to it.
 """
 
 from bisect import bisect_right
@@ -28,6 +28,8 @@ class Books:
         self.refused: set[bytes] = set()  # values of writes that surely were not done
         self.done = 0  # operations with a definite answer
         self.unknown = 0
+        self.compactions = 0
+        self.lists_ended = 0  # by a compaction
 
     def record(self, operation: Operation) -> None:
         self.history.append(operation)
@@ -51,11 +53,15 @@ class Books:
     def _compare(self, disk: SimDisk) -> None:
         kept: dict[bytes, list[tuple[int, bytes | None]]] = {}
         values: set[bytes] = set()
-        for _row, (version, _check) in sorted(disk.versions.items()):
+        for _row, version in sorted(disk.ever.items()):
             kept.setdefault(version.key, []).append((version.revision, version.value))
             if version.value:  # those of clients are never empty
                 self._hold(version.value not in values, version.value, "was written twice")
                 values.add(version.value)
+        newest = {version.key: row for row, version in sorted(disk.ever.items())}
+        for key, row in newest.items():
+            there = disk.ever[row].value is None or row in disk.versions
+            self._hold(there, key, "is no longer there")
         self._hold(not values & self.refused, "refused, and done:", values & self.refused)
         for glance in self.glances:
             self._fits(kept.get(glance.key, []), glance)

@@ -34,7 +34,9 @@ class Session:
 
 
 class Client:
-    def __init__(self, world: World, books: Books, number: int, dice: Random) -> None:
+    def __init__(
+        self, world: World, books: Books, number: int, dice: Random, compacts: bool = False
+    ) -> None:
         self.world, self.books, self.number, self.dice = world, books, number, dice
         self.nodes = world.names
         self.keeps_session = dice.random() < 0.75
@@ -45,6 +47,8 @@ class Client:
         self.pause_ms = dice.choice((80, 150, 250))
         self.keys = [PREFIX + b"%d" % i for i in range(dice.choice((2, 6, 12)))]
         self.seen: dict[bytes, int] = {}  # the revision at which a key was last seen
+        # dice of its own: seeds without compaction play as they did before there was any
+        self.historian = Random(f"historian {number} {dice.random()}") if compacts else None
         self.hands = [Hand(self, i) for i in range(dice.choice((1, 2, 3)))]
 
     def start(self) -> None:
@@ -121,6 +125,9 @@ class Hand:
     # -- what to do ------------------------------------------------------------------------------
     def _draw(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
         dice, client = self.dice, self.client
+        historian = client.historian
+        if historian and historian.random() < 0.04:
+            return "compact", {"keep": historian.choice((0, 0, 3, 30))}, {}
         pick = dice.random()
         key = dice.choice(client.keys)
         level = {"level": "serializable"} if dice.random() < 0.25 else {}
@@ -206,6 +213,9 @@ class Hand:
                 self.client.session = Session(reply.result["session"])
             case "close_session":
                 pass
+            case "compact":
+                self.client.books.compactions += 1
+                self.client.books.done += 1
             case "list":
                 self._listed(call, reply)
             case "get":
@@ -279,20 +289,38 @@ class Hand:
             self._read(call, key, value, {"key_revision": at}, reply.revision)
         self.client.books.done = before + 1
         if "token" in reply.result:
-            self._turn_page(call, reply, last)
+            self._turn_page(call, reply.result["token"], last)
 
-    def _turn_page(self, call: Call, reply: Reply, last: bytes) -> None:
-        """The next page is as of the first one's revision: what it says is a glance."""
-        fields = {**call.fields, "token": reply.result["token"]}
+    def _turn_page(self, call: Call, token: bytes, after: bytes) -> None:
+        """The next pages are as of the first one's revision, to the range's end, unless a
+        compaction passes them: what they say, and do not name, are glances."""
+        client = self.client
+        fields = {**call.fields, "token": token}
 
         def turned(page: Reply) -> None:
-            if page.ok:
-                for key, value, at, *_ in page.result["items"]:
-                    assert key > last, (key, last)
-                    self.client.books.glances.append(Glance(key, value, at, reply.revision))
+            if page.code == "compacted":
+                client.books.lists_ended += 1
+            if not page.ok:
+                return
+            rows = {key: (value, at) for key, value, at, *_ in page.result["items"]}
+            assert all(key > after for key in rows), (after, rows)
+            more = page.result.get("token")
+            last = max(rows) if more else b"\xff"
+            for key in sorted({*rows, *client.keys}):
+                if after < key <= last:
+                    glance = Glance(key, *rows.get(key, (None, 0)), page.revision)
+                    client.books.glances.append(glance)
+            if more:
+                self._turn_page(call, more, last)
 
-        request = self.world.ask(self.dice.choice(self.client.nodes), "list", call.header, **fields)
-        self.world.waiters[request] = turned
+        def turn() -> None:
+            request = self.world.ask(self.dice.choice(client.nodes), "list", call.header, **fields)
+            self.world.waiters[request] = turned
+
+        if client.historian:  # slowly, so that a compaction comes between
+            self.world.after(client.historian.randint(1, 900) * MS, turn)
+        else:
+            turn()
 
 
 def patience_us() -> int:

@@ -17,6 +17,7 @@ SECONDS = 30
 STEPS_MIN = 8
 CHURNING = 0.3  # of the seeds
 CHANGES = ("grow", "grow", "shrink", "shrink", "replace", "replace", "transfer")
+COMPACTING = 0.4  # of the seeds
 
 
 class Step(NamedTuple):
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
     limits: ClusterLimits
     sync_us: tuple[int, int]
     steps: tuple[Step, ...]
+    compacts: bool  # clients end history now and then
     rolls_back: bool  # at the end, a whole directory of an earlier moment
     retention: Retention  # of the log: where it is short, members are sent the state
     chunk_bytes: int  # of that
@@ -58,6 +60,7 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         limits,
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),
         tuple(sorted([*_steps(dice, size, seconds * 1_000), *changes], key=_when)),
+        Random(f"compaction {seed}").random() < COMPACTING,
         dice.random() < 0.25,
         retention,
         chunk_bytes,

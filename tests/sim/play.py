@@ -38,7 +38,7 @@ class Game:
         self.books = Books(plan.seed)
         self.faults = Faults(self.world, self.dice)
         self.clients = [
-            Client(self.world, self.books, i, Random(f"client {plan.seed} {i}"))
+            Client(self.world, self.books, i, Random(f"client {plan.seed} {i}"), plan.compacts)
             for i in range(plan.clients)
         ]
         self.began_us = 0
@@ -225,10 +225,12 @@ class Game:
         return name in self.faults.churn.ever_removed and ending in (REMOVED, *STAYS_OUT)
 
     def _is_level(self) -> bool:
-        """Everybody has applied what the leader has."""
+        """Everybody has applied what the leader has, and deleted what compaction lets go."""
         leader = self.world.leader()
         last = self.world.nodes[leader].raft.tail.last.index if leader else 0
-        return leader is not None and self._applied(self.sound) >= last
+        states = [self.world.nodes[name].state for name in self.sound]
+        swept = all(state.swept == state.floor for state in states)
+        return leader is not None and self._applied(self.sound) >= last and swept
 
     def _compare_replicas(self) -> None:
         states = {}
@@ -277,6 +279,8 @@ class Game:
             world.invariants.retried,
             counters["snapshots_installed"],
             len(world.endings),
+            self.books.compactions,
+            self.books.lists_ended,
             faults,
             endings,
             world.trace,

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 RARE = 0.01  # each of MUST_OCCUR in at least this share of the seeds
-MUST_OCCUR = ("elections", "truncations", "retries", "installs", "refusals")
+MUST_OCCUR = (
+    *("elections", "truncations", "retries", "installs", "refusals"),
+    *("compactions", "lists_ended"),
+)
 
 
 class Report(NamedTuple):
@@ -23,6 +26,8 @@ class Report(NamedTuple):
     retries: int  # answered from what a session remembers
     installs: int  # of snapshots
     refusals: int  # nodes that stopped, or did not start, for a reason with a name
+    compactions: int  # acknowledged
+    lists_ended: int  # lists that a compaction has passed, and that said so
     faults: dict[str, int]
     endings: dict[str, int]
     trace: str

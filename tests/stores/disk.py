@@ -26,7 +26,7 @@ _SYNCS = {LOG: "journal.commit", STATE: "table.commit", WITNESS: "witness.write"
 class Change(NamedTuple):
     """What was there before a step: enough to undo it."""
 
-    what: str  # entry, hard, slot; version, key, session, meta; adopted
+    what: str  # entry, hard, slot; version, key, no key, session, meta; adopted
     number: int
     before: Any
     shelf: Any = None  # where it was, if in a state.db; of "adopted", the one before
@@ -56,9 +56,11 @@ class Shelf:
             case "session":
                 _put_back(self.sessions, number, before)
             case "version":
-                self.versions.pop(number, None)  # rot may have got there first
+                _put_back(self.versions, number, before)  # rot may have got there first
             case "key":
                 self.keys.discard(before)
+            case "no key":
+                self.keys.add(before)
 
 
 def _of_state(name: str) -> Any:
@@ -87,6 +89,7 @@ class SimDisk:
         if STATE in parts:
             self.state = Shelf()
             self.staged: Shelf | None = None
+            self.ever: dict[int, Version] = {}  # deleted ones too, for who checks answers
         self.rotten = {place for place in self.rotten if place.part not in parts}
 
     # -- the state's own shelf -------------------------------------------------------------------
@@ -224,6 +227,7 @@ class SimDisk:
         if STATE in parts:
             self.state = other.state.copy()
             self.staged = other.staged.copy() if other.staged else None
+            self.ever = {**other.ever}
         kept = {place for place in self.rotten if place.part not in parts}
         self.rotten = kept | {place for place in other.rotten if place.part in parts}
 

@@ -1,6 +1,7 @@
 """What the stores in memory have in common: a disk under them, and errors as a disk has them."""
 
 from pathlib import Path
+from typing import Any
 
 from actors.database import fault_of
 from dkv.errors import Fault
@@ -25,7 +26,7 @@ class Port:
         assert isinstance(error, DiskError)
         return fault_of(Path("memory"), error)
 
-    def tidy(self, *, idle: bool) -> None:
+    def tidy(self, *, idle: bool) -> Any:
         pass
 
     def close(self) -> None:

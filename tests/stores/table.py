@@ -6,6 +6,7 @@ from itertools import islice
 from dkv.errors import Ending, Fault
 from dkv.kv.store import Meta
 from dkv.kv.version import Version, pack_version, unpack_version, version_check
+from dkv.limits import INT_MAX
 from tests.stores.disk import STATE, Change, Shelf, SimDisk
 from tests.stores.port import Port
 from tests.stores.rot import Place
@@ -45,6 +46,7 @@ class MemoryTable(Port):
     def _add(self, row: int, packed: bytes, new: bytes | None) -> None:
         assert row not in self.shelf.versions, row
         self.shelf.versions[row] = (unpack_version(packed), version_check(packed))
+        self.disk.ever[row] = self.shelf.versions[row][0]
         self._changed("version", row, None)
         if new is not None and new not in self.shelf.keys:
             self.shelf.keys.add(new)
@@ -102,18 +104,39 @@ class MemoryTable(Port):
         self.shelf.meta = meta
 
     # -- the scan after a restart ----------------------------------------------------------------
-    def scan(self, after: int) -> list[bytes]:
-        self.read_pages()
-        rows = sorted(row for row in self.shelf.versions if row > after)[:_SLICE]
-        return [self._packed(row) for row in rows]
-
-    def span(self, after: int, through: int) -> list[bytes]:
+    def scan(self, after: int, size: int = 0, through: int = INT_MAX) -> list[bytes]:
         self.read_pages()
         rows = sorted(row for row in self.shelf.versions if after < row <= through)[:_SLICE]
         return [self._packed(row) for row in rows]
 
+    # -- what is deleted -------------------------------------------------------------------------
+    def drop(self, rows: list[int]) -> tuple[int, int]:
+        """No two versions stand together here."""
+        row = rows[0]
+        if row not in self.shelf.versions:
+            return 1, 0
+        check = version_check(self._packed(row))
+        self.disk.step("table.drop", lambda: self._take(row))
+        return 1, check
+
+    def _take(self, row: int) -> None:
+        self._changed("version", row, self.shelf.versions.pop(row))
+
+    def forget(self, keys: list[bytes]) -> None:
+        def do() -> None:
+            for key in keys:
+                if key in self.shelf.keys:
+                    self.shelf.keys.remove(key)
+                    self._changed("no key", 0, key)
+
+        self.disk.step("table.forget", do)
+
+    def tidy(self, *, idle: bool) -> bool:
+        return False
+
     def sizes(self) -> dict[str, int]:
-        return {"state_bytes": len(self.shelf.versions)}
+        live = sum(len(v.key) + len(v.value or b"") for v, _check in self.shelf.versions.values())
+        return {"state_bytes": live, "live_bytes": live, "free_bytes": 0}
 
     def close(self) -> None:
         self.disk.forget(self.shelf)

@@ -9,6 +9,7 @@ from dkv.entries import NO_CHECK, Batch, Kind, follow, pack_batch
 from dkv.errors import Code
 from dkv.kv.reading import Reading
 from dkv.kv.state import Command, Outcome, State, pack_command_of
+from dkv.kv.sweep import Sweep
 from dkv.limits import ClusterLimits
 from dkv.requests import operation_digest, pack_command
 from tests.stores import MemoryTable, SimDisk
@@ -71,6 +72,13 @@ class Replica:
 
     def value(self, key: bytes) -> Any:
         return self.read("get", key=key).detail.get("value")
+
+    def sweep(self) -> int:
+        """Delete what compaction lets go, to the end; how many versions went."""
+        sweep, gone = Sweep(self.state), 0
+        while sweep.is_due:
+            gone += sweep.step()
+        return gone
 
     def restart(self) -> "Replica":
         """What the disk holds, read again; what was not committed is gone."""

@@ -37,7 +37,7 @@ def origin(made: Replica) -> Origin:
 def saved(parts: int = 3) -> bytes:
     """A small file, its versions in several records."""
     made = replica()
-    versions = made.state.store.span(0, 2**62)
+    versions = made.state.store.scan(0, through=2**62)
     file = io.BytesIO()
     writer = Writer(file, origin(made))
     size = -(-len(versions) // parts)
@@ -65,7 +65,7 @@ def test_what_was_saved_is_read() -> None:
     assert (found.versions, found.keys, found.tick, found.size) == (8, 3, 71, len(SAVED))
     reader = Reader(io.BytesIO(SAVED), "a.dkv")
     versions = [v for part in reader.versions() for v in part]
-    assert versions == made.state.store.span(0, 2**62)
+    assert versions == made.state.store.scan(0, through=2**62)
     assert reader.digest == found.digest
     assert sum(map(version_check, versions)) == found.origin.held
 
@@ -165,7 +165,7 @@ def test_a_head_that_was_exchanged_is_found_by_the_hash() -> None:
 def test_versions_that_are_not_those_of_the_entry_are_refused() -> None:
     made, file = replica(), io.BytesIO()
     writer = Writer(file, origin(made))
-    writer.add(made.state.store.span(0, 2**62)[:-1])
+    writer.add(made.state.store.scan(0, through=2**62)[:-1])
     writer._held = made.state.held
     writer.finish()
     with pytest.raises(BackupError, match="not those that the store had at entry 8"):
@@ -175,7 +175,7 @@ def test_versions_that_are_not_those_of_the_entry_are_refused() -> None:
 def forged(change: Callable[[list[bytes]], list[bytes]], head: dict[str, object]) -> bytes:
     """A file with sound checks whose content is a lie. (`held` is made to fit.)"""
     made = replica()
-    versions = change(made.state.store.span(0, 2**62))
+    versions = change(made.state.store.scan(0, through=2**62))
     held = sum(map(version_check, versions))
     file = io.BytesIO()
     writer = Writer(file, origin(made)._replace(**{"held": held, **head}))
@@ -224,6 +224,6 @@ def test_a_head_that_cannot_be_is_refused(head: dict[str, object]) -> None:
 def test_a_save_that_lacks_a_version_does_not_end_well() -> None:
     made = replica()
     writer = Writer(io.BytesIO(), origin(made))
-    writer.add(made.state.store.span(0, 2**62)[:-1])
+    writer.add(made.state.store.scan(0, through=2**62)[:-1])
     with pytest.raises(BackupError, match="some are missing or changed"):
         writer.finish()

@@ -13,6 +13,7 @@ from dkv.messages import (
     Due,
     Durable,
     Fetched,
+    Filled,
     FromPeer,
     Hello,
     Installed,
@@ -26,6 +27,7 @@ from dkv.messages import (
     Saved,
     Space,
     Stop,
+    Suggest,
     Trimmed,
 )
 from dkv.raft.table import HANDLERS, ROLES, TERMED
@@ -34,7 +36,7 @@ AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor arou
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced, Removed}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Ask, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
-    *(Copied, Installed),
+    *(Copied, Installed, Suggest, Filled),
 }
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read

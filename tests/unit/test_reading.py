@@ -131,7 +131,7 @@ def test_a_list_of_a_revision_that_was_named() -> None:
     assert (page.detail["items"][0][:3], page.detail["count"]) == ([b"b", b"of b", 2], 2)
     assert keys(replica, revision=0) == keys(replica, revision=5) == [b"b", b"c"]
     assert replica.read("list", revision=6).code is Code.FUTURE_REVISION
-    replica.disk.meta = replica.state.meta()._replace(compacted=4)
+    assert replica.do("compact", revision=4).code is Code.OK
     assert replica.read("list", revision=3).code is Code.COMPACTED
 
 
@@ -186,7 +186,7 @@ def test_a_list_that_compaction_has_passed_ends_with_compacted_and_not_short() -
     reading = Reading(replica.state, pack_command("list"))
     assert reading.step() is None
     replica.put(b"k", b"v")
-    replica.disk.meta = replica.state.meta()._replace(compacted=451)
+    replica.do("compact", revision=451)
     packed = reading.step()
     assert packed is not None
     assert msgpack.unpackb(packed)[0] == Code.COMPACTED

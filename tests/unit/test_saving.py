@@ -12,6 +12,7 @@ from dkv.kv.backup import Reader, Writer, examine, origin_of
 from dkv.kv.rows import Rows
 from dkv.kv.state import State
 from dkv.kv.store import Store
+from dkv.kv.sweep import Sweep
 from dkv.kv.version import row_id, row_of_packed, version_check
 from dkv.limits import INT_MAX, KIB, ClusterLimits
 from tests.stores import MemoryTable, SimDisk
@@ -50,9 +51,9 @@ def test_a_backup_is_of_the_moment_at_which_it_began(tmp_path: Path) -> None:
     mine.state.commit()
     part = mine.read("snapshot").detail
     of, versions, parts = begun(part), part["versions"], 1
-    expected = other.state.store.span(0, 2**62)
+    expected = other.state.store.scan(0, through=2**62)
     while len(expected) < part["of"]["revision"]:
-        expected += other.state.store.span(row_of_packed(expected[-1]), 2**62)
+        expected += other.state.store.scan(row_of_packed(expected[-1]), through=2**62)
     writer = Writer(io.BytesIO(), origin_of(part["of"], 0))
     while part["versions"]:
         writer.add(part["versions"])
@@ -115,7 +116,12 @@ def test_a_backup_whose_versions_were_compacted_meanwhile_ends_so() -> None:
     replica = Replica()
     fill(replica, 0, 40)
     of = begun(replica.read("snapshot").detail)
-    replica.disk.meta = replica.state.meta()._replace(compacted=20)
+    assert replica.do("compact", revision=20).code is Code.OK
+    for revision in (5, 20, 21):  # nothing is gone yet
+        assert replica.read("snapshot", **of, after=row_id(revision, 0)).code is Code.OK
+    sweep = Sweep(replica.state)
+    while sweep.is_due:
+        sweep.step()
     for revision, code in ((5, Code.COMPACTED), (20, Code.COMPACTED), (21, Code.OK)):
         answer = replica.read("snapshot", **of, after=row_id(revision, 0))
         assert answer.code is code, revision
@@ -138,14 +144,16 @@ def test_any_place_between_two_versions_can_be_gone_on_from(
     if committed:
         replica.state.commit()
     store: Store = replica.state.store
-    rows = [row_of_packed(p) for p in store.span(0, 2**62)]
+    rows = [row_of_packed(p) for p in store.scan(0, through=2**62)]
     assert rows == sorted(set(rows))
     assert len(rows) > 300
     for place in range(0, len(rows), 7):
         end = min(place + 90, len(rows) - 1)
-        found = store.span(rows[place], rows[end])
+        found = store.scan(rows[place], through=rows[end])
         assert [row_of_packed(p) for p in found] == rows[place + 1 : end + 1]
-        assert [row_of_packed(p) for p in store.span(rows[place] - 1, rows[place])] == [rows[place]]
+        assert [row_of_packed(p) for p in store.scan(rows[place] - 1, through=rows[place])] == [
+            rows[place]
+        ]
 
 
 def test_the_cursor_comes_to_the_end_of_its_revision() -> None:

@@ -330,6 +330,18 @@ def test_a_key_that_nobody_wrote_is_met_by_whoever_lists_or_deletes_a_range(tmp_
     table.close()
 
 
+def test_a_directory_from_before_compaction_is_read(tmp_path: Path) -> None:
+    """Its meta ends with `remembered`."""
+    packed = msgpack.packb((2, *Meta(DISK, 5, revision=3)[:-1]))
+    table = SqliteTable(tmp_path / "state.db", DISK)
+    table._db.execute("UPDATE meta SET state = ?, chk = ?", (packed, crc32(packed)))
+    table._db.execute("COMMIT")
+    table.close()
+    table = SqliteTable(tmp_path / "state.db", DISK)
+    assert table.meta() == Meta(DISK, 5, revision=3, swept=0)
+    table.close()
+
+
 def test_a_directory_of_the_first_format_is_left_alone_with_words_on_what_to_do(
     tmp_path: Path,
 ) -> None:
