@@ -67,6 +67,7 @@ def _judge(
     try:
         node = _Node(folder, open_files)
         node.serve(origin)
+        node.sweep(origin)
     except (Fault, Misconfigured) as fault:
         return REFUSED, f"{fault.ending.name}: {fault}"
     short = node.compare_promise(origin)
@@ -123,12 +124,18 @@ class _Node:
             if answer != expected:
                 raise Wrong(f"read {position}: {answer!r:.300}, not {expected!r:.300}")
 
+    def sweep(self, origin: Origin) -> None:
+        """To the end, here and there: how far deletion has come is nobody's promise."""
+        for state in (self.actors.machine._state, origin.history.model):
+            sweep = Sweep(state)
+            try:
+                while sweep.is_due:
+                    sweep.step()
+            except state.store.errors as error:  # as the state machine does
+                raise state.store.fault(error) from error
+
     def compare_state(self, origin: Origin) -> None:
         state, model = self.actors.machine._state, origin.history.model
-        for either in (state, model):  # how far deletion has come is nobody's promise
-            sweep = Sweep(either)
-            while sweep.is_due:
-                sweep.step()
         if state.meta()._replace(disk=1) != model.meta():
             raise Wrong(f"the state says {state.meta()}, and should say {model.meta()}")
         found, expected = _sessions(state), _sessions(model)
