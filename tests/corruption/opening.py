@@ -24,6 +24,7 @@ from dkv.entries import Entry, position_of
 from dkv.errors import Fault, Misconfigured
 from dkv.kv.reading import Reading
 from dkv.kv.store import Store
+from dkv.kv.sweep import Sweep
 from dkv.kv.version import row_of_packed
 from dkv.limits import Timing
 from dkv.messages import Apply, Condemn, Continue, Found, Heartbeat, Lookup
@@ -67,6 +68,7 @@ def _judge(
     try:
         node = _Node(folder, open_files)
         node.serve(origin)
+        node.sweep(origin)
     except (Fault, Misconfigured) as fault:
         return REFUSED, f"{fault.ending.name}: {fault}"
     short = node.compare_promise(origin)
@@ -125,6 +127,16 @@ class _Node:
             expected = next(x for x in iter(reading.step, 0) if x is not None)
             if answer != expected:
                 raise Wrong(f"read {position}: {answer!r:.300}, not {expected!r:.300}")
+
+    def sweep(self, origin: Origin) -> None:
+        """To the end, here and there: how far deletion has come is nobody's promise."""
+        for state in (self.actors.machine._state, origin.history.model):
+            sweep = Sweep(state)
+            try:
+                while sweep.is_due:
+                    sweep.step()
+            except state.store.errors as error:  # as the state machine does
+                raise state.store.fault(error) from error
 
     def compare_state(self, origin: Origin) -> None:
         state, model = self.actors.machine._state, origin.history.model
