@@ -91,9 +91,8 @@ def _assemble(
     _compare(plan, found)
     boot = draw_id(rng)
     limits = found.limits
-    charter = Charter(
-        found.founding, limits, found.founding.cluster_id(), hard.genesis_check, plan.folder
-    )
+    cluster = found.founding.cluster_id()
+    charter = Charter(found.founding, limits, cluster, hard.genesis_check, plan.folder)
     start = found.start
     counters = [Counters() for _ in range(4)]
     told = (plan.timing, plan.roster, rng, counters[0])
@@ -105,7 +104,7 @@ def _assemble(
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]
     )
-    machine = Machine(State(store, limits), stores, plan.name, boot, counters[2])
+    machine = Machine(State(store, limits, cluster), stores, plan.name, boot, counters[2])
     admission = Admission(limits, plan.verify, plan.probe, counters[3])
     identity = {"disk": hard.disk, "boot": boot}
     gateway = Gateway(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dkv.kv.snapshot import Sessions, pack_head, running_check
 from dkv.kv.state import State
 from dkv.kv.version import row_of_packed
-from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, SUB_MAX
+from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, INT_MAX, SUB_MAX
 from dkv.messages import Copied, Copy
 
 
@@ -34,9 +34,10 @@ class Copying:
             return self._rest(asked, held._replace(asked_us=now_us), ())
         if asked.row // SUB_MAX > state.revision:
             return None  # the member has more than this replica
-        versions = tuple(state.store.stream(asked.row, CHUNK_BYTES))
+        found = state.store.span(asked.row, INT_MAX)
+        versions = _fitting(found)
         last = row_of_packed(versions[-1]) if versions else asked.row
-        if state.store.stream(last, 1):
+        if len(versions) < len(found) or state.store.span(last, INT_MAX):
             return _chunk(asked, 0, versions, (), b"", more=True)
         if not self._has_room(asked.member, now_us):
             return None
@@ -66,6 +67,16 @@ class Copying:
         sessions = tuple(held.sessions[asked.place : end])
         more = end < len(held.sessions)
         return _chunk(asked, asked.place, versions, sessions, held.head, more=more)
+
+
+def _fitting(versions: list[bytes]) -> tuple[bytes, ...]:
+    """The first ones, about CHUNK_BYTES of them, at least one."""
+    size = 0
+    for count, packed in enumerate(versions):
+        size += len(packed)
+        if count and size > CHUNK_BYTES:
+            return tuple(versions[:count])
+    return tuple(versions)
 
 
 def _chunk(

@@ -43,6 +43,7 @@ CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL, c
 
 _CHUNK = "SELECT id, body, chk FROM chunks WHERE id <= ? ORDER BY id DESC LIMIT 1"
 _CHUNKS = "SELECT id, body, chk FROM chunks WHERE id > ? ORDER BY id"
+_CHUNK_AT = "SELECT max(id) FROM chunks WHERE id <= ?"
 _KEYS = "SELECT key FROM keys WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
 _KEYS_TO_THE_END = "SELECT key FROM keys WHERE key >= ? ORDER BY key LIMIT ?"
 
@@ -50,6 +51,13 @@ _KEYS_TO_THE_END = "SELECT key FROM keys WHERE key >= ? ORDER BY key LIMIT ?"
 def chunk_check(first: int, body: bytes) -> int:
     """The CRC-32 of a chunk: of the row id that it begins with, and of its content."""
     return crc32(body, crc32(b"%d:" % first))
+
+
+def _within(content: list[bytes], after: int, through: int) -> list[bytes]:
+    """Of a chunk what lies behind row `after` and not behind `through`; mostly that is all."""
+    if row_of_packed(content[0]) > after and row_of_packed(content[-1]) <= through:
+        return content
+    return [packed for packed in content if after < row_of_packed(packed) <= through]
 
 
 class SqliteTable:
@@ -236,23 +244,20 @@ class SqliteTable:
                     break
         return found
 
-    def stream(self, after: int, bytes_max: int) -> list[bytes]:
-        """Where a chunk ends is each replica's own affair, so `after` may be within one."""
-        self._write_chunk()
-        within = self._db.execute("SELECT max(id) FROM chunks WHERE id <= ?", (after,)).fetchone()
+    # -- versions in the order of their rows -----------------------------------------------------
+    def span(self, after: int, through: int) -> list[bytes]:
+        """What waits to be written is read from memory: writing it now would end its chunk early,
+        each time that somebody asks."""
+        (first,) = self._db.execute(_CHUNK_AT, (after,)).fetchone()
         found: list[bytes] = []
         size = 0
-        with closing(self._db.execute(_CHUNKS, ((within[0] or 0) - 1,))) as cursor:
+        with closing(self._db.execute(_CHUNKS, (after if first is None else first - 1,))) as cursor:
             for chunk in cursor:
-                versions = self._verified(chunk)
-                if chunk[0] <= after:
-                    versions = [v for v in versions if row_of_packed(v) > after]
-                for packed in versions:
-                    size += len(packed)
-                    if found and size > bytes_max:
-                        return found
-                    found.append(packed)
-        return found
+                found += _within(self._verified(chunk), after, through)
+                size += len(chunk[1])
+                if chunk[0] > through or (found and size >= _SLICE_BYTES):
+                    return found
+        return found + [p for row, p in self._waiting.items() if after < row <= through]
 
     # -- the file --------------------------------------------------------------------------------
     def _damaged(self, what: str) -> Fault:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import get_completion_class
 
-from cli import cluster, health, importing, keys, leadership, membership
+from cli import cluster, exporting, health, importing, keys, leadership, membership
 from cli.bench import bench
 from cli.certs import certs
 from cli.checks import check
@@ -28,6 +28,7 @@ from cli.contexts import (
 from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
+from cli.snapshot import snapshot
 from dkv import __version__
 from dkv.errors import DkvError, Misconfigured
 
@@ -71,6 +72,8 @@ for command in (
     keys.delete,
     keys.list_keys,
     importing.import_keys,
+    exporting.export_keys,
+    snapshot,
     membership.member,
     leadership.leader,
     health.health,

@@ -109,6 +109,7 @@ def _read(folder: Path, journal: SqliteJournal, report: dict[str, Any]) -> None:
         "last check": found.last.check.hex(),
         "cluster id": found.founding.cluster_id().hex(),
         "token": found.founding.token,
+        "salt": found.founding.salt.hex() or "none: it was not restored from a backup",
         "secured": bool(found.founding.authority),
         "members": ", ".join(
             f"{name} (disk {disk:016x})" if disk else name

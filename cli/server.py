@@ -18,6 +18,7 @@ from actors.node import Crashed, Node
 from cli.inspection import inspect
 from cli.joining import Joiner
 from cli.local import local
+from cli.restore import restore
 from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
@@ -167,6 +168,7 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
 _DEFAULT = click.core.ParameterSource.DEFAULT
 dkv.add_command(local)
 dkv.add_command(inspect)
+dkv.add_command(restore)
 
 
 # -- from flags to settings ----------------------------------------------------------------------

@@ -87,15 +87,17 @@ def entry_bytes(entry: Entry) -> int:
     return len(entry.payload) + 64
 
 
-def genesis(founding: Founding, limits: ClusterLimits) -> Entry:
-    """The first entry: equal bytes on every member that was told the same."""
-    payload = msgpack.packb((founding.cluster_id(), tuple(founding), tuple(limits)))
+def genesis(founding: Founding, limits: ClusterLimits, backup: bytes = b"") -> Entry:
+    """The first entry: equal bytes on every member that was told the same. `backup` is the hash of
+    the file that a restored cluster begins with, so that members of two files do not meet."""
+    told = (founding.cluster_id(), tuple(founding), tuple(limits))
+    payload = msgpack.packb((*told, backup) if backup else told)
     return follow(NO_CHECK, (1, 0, Kind.GENESIS, 0, 0, payload))
 
 
 def read_genesis(entry: Entry) -> tuple[Founding, ClusterLimits]:
     """What `genesis` put in."""
-    _cluster, founding, limits = msgpack.unpackb(entry.payload, use_list=False)
+    _cluster, founding, limits, *_backup = msgpack.unpackb(entry.payload, use_list=False)
     return Founding(*founding), ClusterLimits(*limits)
 
 

@@ -178,6 +178,7 @@ TABLE: dict[str, Request] = {
                     "limit", int, "keys a page", LIST_LIMIT_MAX, default=LIST_LIMIT_DEFAULT, least=1
                 ),
                 Field("token", bytes, "`token` of the page before", 2 * 4096),
+                Field("revision", int, "as of this revision; 0: the newest", INT_MAX, default=0),
                 Field("keys_only", bool, "no values", 0, default=False),
                 Field("count_only", bool, "only `count`, of the whole range", 0, default=False),
             ),
@@ -196,6 +197,24 @@ TABLE: dict[str, Request] = {
             (
                 ("index", "int: the entry"),
                 ("hash", "str: 16 hexadecimal digits"),
+            ),
+        ),
+        Request(
+            "snapshot",
+            "read",
+            Role.ADMIN,
+            "A part of a backup: versions in the order in which they were written.",
+            (
+                Field("revision", int, "up to this one; 0: begin, as of now", INT_MAX, default=0),
+                Field("after", int, "`next` of the part before", INT_MAX, default=0),
+                Field("index", int, "the `index` that it began with", INT_MAX, default=0),
+                Field("compacted", int, "the `compacted` it began with", INT_MAX, default=0),
+                Field("cluster", bytes, "the `cluster` it began with", 16, default=b""),
+            ),
+            (
+                ("versions", "array of bin: packed versions"),
+                ("next", "int: ask with it as `after` for the next part; absent on the last"),
+                ("of", "map, when it begins: `cluster`, `index`, `revision` and more, to be kept"),
             ),
         ),
         Request(

@@ -117,6 +117,11 @@ class AsyncClient:
     async def state_hash(self, index: int = 0, *, level: str | None = None) -> dict[str, Any]:
         return await self._do(calls.state_hash(index, level or self.read_level))
 
+    async def snapshot_part(
+        self, *, level: str | None = None, **fields: int | bytes
+    ) -> dict[str, Any]:
+        return await self._do(calls.snapshot_part(fields, level or self.read_level))
+
     async def status(self, endpoint: int | None = None) -> dict[str, Any]:
         return await self._do(calls.status(endpoint))
 

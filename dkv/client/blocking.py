@@ -104,7 +104,7 @@ class Client:
 
     def page(self, prefix: Key | None = None, *, level: str | None = None, **options: Any) -> Page:
         """One page of a list, by prefix or by range. Options: `start`, `end`, `limit`, `token` (of
-        the page before), `keys_only`, `count_only`."""
+        the page before), `revision` (as of which), `keys_only`, `count_only`."""
         return self._do(calls.page(prefix, level or self.read_level, options))
 
     def list(self, prefix: Key | None = None, **options: Any) -> Iterator[Item]:
@@ -141,6 +141,11 @@ class Client:
         """`index` and `hash`: the sum of the state of the node that answers, as of a log entry (0:
         the last one applied). Whoever has the same entry has the same hash."""
         return self._do(calls.state_hash(index, level or self.read_level))
+
+    def snapshot_part(self, *, level: str | None = None, **fields: int | bytes) -> dict[str, Any]:
+        """A part of a backup (role admin); the fields are those of op `snapshot`. Linearizable, any
+        node has what the first part told of; serializable, one that has not refuses."""
+        return self._do(calls.snapshot_part(fields, level or self.read_level))
 
     def close(self) -> None:
         """End the session and the connections."""

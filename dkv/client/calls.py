@@ -110,7 +110,7 @@ def get(key: Key, level: str) -> Ask[Item | None]:
 
 
 def page(prefix: Key | None, level: str, options: dict[str, Any]) -> Ask[Page]:
-    """`options`: start, end, limit, token, keys_only, count_only."""
+    """`options`: start, end, limit, token, revision, keys_only, count_only."""
     fields = {k: as_bytes(v) if isinstance(v, str) else v for k, v in options.items() if v}
     if prefix is not None:
         fields["prefix"] = as_bytes(prefix)
@@ -135,6 +135,10 @@ def ask(op: str, fields: dict[str, Any]) -> Ask[dict[str, Any]]:
 
 def state_hash(index: int, level: str) -> Ask[dict[str, Any]]:
     return Ask("hash", {"index": index}, _result, level)
+
+
+def snapshot_part(fields: dict[str, Any], level: str) -> Ask[dict[str, Any]]:
+    return Ask("snapshot", fields, _result, level)
 
 
 def status(endpoint: int | None) -> Ask[dict[str, Any]]:

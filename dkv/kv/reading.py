@@ -1,4 +1,4 @@
-"""Reads: get, list a page at a time, and the sum of the state at an entry.
+"""Reads: get, list a page at a time, a backup's next part, and the sum of the state at an entry.
 
 Owns: what a read answers as of a revision. Must never know who waits for it. Long ones go on in
 turns: no statement stays open in between, each turn seeks by key again and looks at the compacted
@@ -11,6 +11,7 @@ import msgpack
 
 from dkv.errors import Code
 from dkv.kv.heads import ABSENT, is_live, read_head, row_of
+from dkv.kv.saving import Part
 from dkv.kv.sessions import pack_answer
 from dkv.kv.state import State, known_head
 from dkv.kv.version import Version, row_id
@@ -25,31 +26,33 @@ _STEP_BYTES = 4_096
 
 
 class Reading:
-    """One read. `answer` is there at once, packed, unless it is a list's: then `step` does a turn
-    of it, and returns the answer when there is one."""
+    """One read. `answer` is there at once, packed, unless it is a list's or a backup's: then `step`
+    does a turn of it, and returns the answer when there is one."""
 
-    __slots__ = ("_listing", "_state", "answer", "command")
+    __slots__ = ("_long", "_state", "answer", "command")
 
     def __init__(self, state: State, command: bytes) -> None:
         self._state, self.command = state, command
-        self._listing: Listing | None = None
+        self._long: Listing | Part | None = None
         self.answer: bytes | None = None
         try:
             request, fields = state.read_command(command)
             if request.op == "get":
                 self.answer = _get(state, fields["key"])
             elif request.op == "list":
-                self._listing = Listing(state, fields)
+                self._long = Listing(state, fields)
             elif request.op == "hash":
                 self.answer = _hash(state, fields)
+            elif request.op == "snapshot":
+                self._long = Part(state, fields)
             else:
                 raise Malformed(Code.BAD_REQUEST, f"{request.op} is no read")
         except Malformed as error:
             self.answer = pack_answer(error.code, state.revision, {"words": error.words})
 
     def step(self) -> bytes | None:
-        if self._listing is not None:
-            self.answer = self._listing.step()
+        if self._long is not None:
+            self.answer = self._long.step()
         return self.answer
 
 
@@ -103,11 +106,11 @@ class Listing:
         self._items: list[tuple[Any, ...]] = []
         self._bytes = 0
         self._count = 0
-        self._revision = state.revision
+        self._revision = fields["revision"] or state.revision
         if fields["token"] is not None:
             self._revision, self._next = _read_token(fields["token"], self._next, self._end)
-            if self._revision > state.revision:
-                raise Malformed(Code.FUTURE_REVISION, f"this node is at {state.revision}")
+        if self._revision > state.revision:
+            raise Malformed(Code.FUTURE_REVISION, f"this node is at {state.revision}")
         self._through = row_id(self._revision, SUB_MAX - 1)
         self._steps = 0  # left in this turn
         self._walked = 0  # how far back the walk of the next key has come

@@ -55,8 +55,9 @@ class State:
     """Of what the store holds, the heads are not known yet: where anything was applied before, a
     `Scan` must fill them first."""
 
-    def __init__(self, store: Store, limits: ClusterLimits) -> None:
+    def __init__(self, store: Store, limits: ClusterLimits, cluster: bytes = b"") -> None:
         self.store = store
+        self.cluster = cluster  # the id of the cluster that this is the state of
         self.heads: Heads = {}
         self.details = Details()
         self.read_command = command_reader(limits)

@@ -74,9 +74,11 @@ class Store(Protocol):
         """The next slice of packed versions behind row `after`, the last of the slice before (-1
         to begin); empty behind the last. Raises `Fault` where content does not fit its check."""
 
-    def stream(self, after: int, bytes_max: int) -> list[bytes]:
-        """Packed versions behind row `after`, which may be any, in order: about `bytes_max` of
-        them, at least one if there is one. Verified as `scan` does."""
+    def span(self, after: int, through: int) -> list[bytes]:
+        """The next packed versions behind row `after`, none behind row `through`, about a scan's
+        slice of them; empty when there are no more. Both are any row ids: where what is kept
+        together begins and ends plays no part, so that another replica may go on. Raises `Fault`
+        where content does not fit its check."""
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk, for `status`."""

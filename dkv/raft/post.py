@@ -49,6 +49,8 @@ REJOIN = (
     "with an empty directory and --join"
 )
 
+_RESTORED_APART = "one of the two was restored from a backup, or both by themselves"
+
 
 class Charter(NamedTuple):
     """What this node was told of its cluster, and how it proves it."""
@@ -209,7 +211,7 @@ class PostOffice:
         for letter in letters:
             if isinstance(letter, Misfit):
                 words = f"{sender.name} was told another cluster than this node: "
-                words += "; ".join(self._differences(letter)) or "it is of another salt"
+                words += "; ".join(self._differences(letter)) or _RESTORED_APART
                 self.raft.post(Local.SHELL, Say("error", "misfit", words))
                 return
         self._answer(sender, self._misfit())

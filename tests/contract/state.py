@@ -29,6 +29,13 @@ def _scanned(table: Any) -> list[bytes]:
     return found
 
 
+def _spanned(table: Any, after: int, through: int) -> list[bytes]:
+    found: list[bytes] = []
+    while slice_ := table.span(row_of_packed(found[-1]) if found else after, through):
+        found += slice_
+    return found
+
+
 class StatePair:
     weights = {
         "add": 40,
@@ -36,6 +43,7 @@ class StatePair:
         "commit": 14,
         "keys": 10,
         "version": 12,
+        "span": 6,
         "tidy": 3,
         "kill": 4,
         "close": 1,
@@ -78,9 +86,6 @@ class StatePair:
         self.both("keys", lambda table: table.keys(b"", b"", 100))
         if self._dice.random() < 0.5:  # not always: a scan writes what is waiting
             self.both("scan", _scanned)
-            row = self._dice.choice((0, 1, *self._disk.versions)) + self._dice.choice((-1, 0, 1))
-            size = self._dice.choice((1, 100, 5_000, 10**6))
-            self.both(f"stream {row} {size}", lambda table: table.stream(row, size))
 
     # -- steps -------------------------------------------------------------------------------------
     def _last(self) -> tuple[int, int]:
@@ -132,6 +137,12 @@ class StatePair:
         row = dice.choice((0, 1, *self._disk.versions))
         for near in (row, row + 1, row + SUB_MAX, row - SUB_MAX):
             self.both(f"version {near}", lambda table: table.version(near))  # noqa: B023
+
+    def _span(self, dice: Random) -> None:
+        """Between any two places, in a chunk or in what waits."""
+        rows = (0, 2**62, *self._disk.versions)
+        after, through = (dice.choice(rows) + dice.choice((-1, 0, 1)) for _ in range(2))
+        self.both(f"span {after} {through}", lambda table: _spanned(table, after, through))
 
     def _tidy(self, dice: Random) -> None:
         """After a commit, as the machine does it; the real one is made to think it is due."""

@@ -34,9 +34,9 @@ class Plan(NamedTuple):
     sync_us: tuple[int, int]
     steps: tuple[Step, ...]
     rolls_back: bool  # at the end, a whole directory of an earlier moment
-    churns: bool = False  # members come and go
     retention: Retention  # of the log: where it is short, members are sent the state
     chunk_bytes: int  # of that
+    churns: bool = False  # members come and go
 
 
 def draw(seed: int, seconds: int = SECONDS) -> Plan:
@@ -59,9 +59,9 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
         dice.choice(((200, 3_000), (200, 3_000), (2_000, 20_000))),
         tuple(sorted([*_steps(dice, size, seconds * 1_000), *changes], key=_when)),
         dice.random() < 0.25,
-        churns,
         retention,
         chunk_bytes,
+        churns,
     )
     if retention == RETENTION:
         return plan

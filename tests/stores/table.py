@@ -107,17 +107,10 @@ class MemoryTable(Port):
         rows = sorted(row for row in self.shelf.versions if row > after)[:_SLICE]
         return [self._packed(row) for row in rows]
 
-    def stream(self, after: int, bytes_max: int) -> list[bytes]:
+    def span(self, after: int, through: int) -> list[bytes]:
         self.read_pages()
-        found: list[bytes] = []
-        size = 0
-        for row in sorted(row for row in self.shelf.versions if row > after):
-            packed = self._packed(row)
-            size += len(packed)
-            if found and size > bytes_max:
-                break
-            found.append(packed)
-        return found
+        rows = sorted(row for row in self.shelf.versions if after < row <= through)[:_SLICE]
+        return [self._packed(row) for row in rows]
 
     def sizes(self) -> dict[str, int]:
         return {"state_bytes": len(self.shelf.versions)}

@@ -189,7 +189,7 @@ def test_the_generators_reach_what_they_are_for() -> None:
     assert isinstance(front.posted(), Propose)
     reached = set()
 
-    @settings(max_examples=300)
+    @settings(max_examples=1_500)
     @given(commands())
     def collect(command: bytes) -> None:
         try:

@@ -120,6 +120,21 @@ def test_a_page_of_an_older_revision_has_what_was_there_then() -> None:
     assert replica.read("list", token=token, count_only=True).detail["count"] == 3
 
 
+def test_a_list_of_a_revision_that_was_named() -> None:
+    replica = holding(b"a", b"b", b"c")
+    replica.do("delete", key=b"a")
+    replica.put(b"b", b"later")
+    for limit in (1, 9):
+        assert keys(replica, revision=3, limit=limit) == [b"a", b"b", b"c"]
+        assert keys(replica, revision=1, limit=limit) == [b"a"]
+    page = replica.read("list", revision=4)
+    assert (page.detail["items"][0][:3], page.detail["count"]) == ([b"b", b"of b", 2], 2)
+    assert keys(replica, revision=0) == keys(replica, revision=5) == [b"b", b"c"]
+    assert replica.read("list", revision=6).code is Code.FUTURE_REVISION
+    replica.disk.meta = replica.state.meta()._replace(compacted=4)
+    assert replica.read("list", revision=3).code is Code.COMPACTED
+
+
 @pytest.mark.parametrize("size", [0, 100_000])
 def test_the_way_back_to_an_older_revision_is_gone_in_turns(size: int) -> None:
     """However often a key was put since, a turn walks over a bounded part of it; and puts between
