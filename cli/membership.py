@@ -170,7 +170,8 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
             except RequestError as error:
                 if error.code not in _NO_LEADER:
                     raise
-                continue  # the leader changes: it has waited for a new one already
+                time.sleep(_LOOK_S)  # nobody leads just now
+                continue
             found = next((m for m in survey["members"] if m["name"] == name), None)
             if found is None:
                 raise Ended(f"{name} was removed meanwhile", Exit.UNMET)
