@@ -68,7 +68,7 @@ class Machine:
         self._scan: Scan | None = Scan(state.store, state.heads) if state.applied else None
         self._copying = Copying()
         self._staging = Staging(stores, state.limits, state.meta().disk, counters)
-        self._asked: deque[Copy] = deque()  # chunks for other members: one a turn
+        self._asked: dict[str, Copy] = {}  # by member, what it asked for last: one a turn
         self._entries: deque[Entry] = deque()
         self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
         self._readings: deque[tuple[int, int, int, Reading]] = deque()  # deadline, batch, position
@@ -117,7 +117,7 @@ class Machine:
             case Apply():
                 self._entries.extend(letter.entries)
             case Copy():
-                self._asked.append(letter)
+                self._asked[letter.member] = letter
             case InstallSnapshot():
                 self._receive(letter, out)
             case Chunk():
@@ -205,7 +205,8 @@ class Machine:
     def _copy(self, now: Instant, out: Outbox) -> None:
         """What others need of this state. (It is confirmed: the scan is over.)"""
         if self._asked:
-            copied = self._copying.answer(self._state, self._asked.popleft(), now.us)
+            asked = self._asked.pop(next(iter(self._asked)))
+            copied = self._copying.answer(self._state, asked, now.us)
             if copied is not None:
                 out.append((Local.CONSENSUS, copied))
 

@@ -15,7 +15,16 @@ campaign or acknowledge, for it may have lost what it promised.
 from typing import NamedTuple
 
 from actors.keeping import Hard, Journal, Testimony, Witness, rebased
-from dkv.entries import CONFIGURING, NO_CHECK, Entry, Position, is_sound, position_of, read_genesis
+from dkv.entries import (
+    CONFIGURING,
+    NO_CHECK,
+    Entry,
+    Position,
+    entry_bytes,
+    is_sound,
+    position_of,
+    read_genesis,
+)
 from dkv.errors import Ending, Fault
 from dkv.ids import Founding
 from dkv.kv.store import Meta
@@ -23,6 +32,7 @@ from dkv.limits import ClusterLimits
 from dkv.raft import configuration
 from dkv.raft.configuration import founders
 from dkv.raft.core import Start
+from dkv.raft.weight import Weight
 
 NOTHING = Testimony(0, 0, NO_CHECK, 0, 0)
 
@@ -131,6 +141,7 @@ class _LogReader:
         self.entries: list[Entry] = []  # from the witness's on
         self.runs: list[tuple[int, int]] = []
         self.reigns = [hard.configuration()]
+        self.weight = Weight()
         self.at_applied = hard.base if applied == hard.base.index else None
         self._applied = applied
         self._witnessed = hard.base.index >= testimony.index
@@ -149,6 +160,7 @@ class _LogReader:
             self.entries.append(entry)
         if entry.kind in CONFIGURING:
             self.reigns.append(configuration.after(entry, self.reigns[-1]))
+        self.weight.add(entry.index, entry_bytes(entry))
         self.last = position_of(entry)
         self.tick = entry.tick
         if entry.index == self._applied:
@@ -178,6 +190,7 @@ class _LogReader:
             commit=max(self.testimony.index, meta.applied),
             applied=meta.applied,
             tick=self.tick,
+            stretches=tuple(self.weight.stretches),
         )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
+from actors.database import fault_of
 from actors.directory import DataDirectory
 from actors.journal import FORMAT
 from actors.keeping import Hard, Journal, Testimony, Witness
@@ -53,12 +54,12 @@ def restore(
         try:
             fill(table, founding, contents, parts)
             begin_log(journal, witness, name, disk, founding, contents)
-        except (SqliteTable.errors, OSError) as error:
-            raise table.fault(error) from error
         finally:
             table.close()
             journal.close()
             witness.close()
+    except SqliteTable.errors as error:
+        raise fault_of(folder, error) from error
     finally:
         directory.close()
 

@@ -23,7 +23,7 @@ from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
 from dkv.ids import Address, parse_address, parse_members
-from dkv.limits import MS, RETENTION, ClusterLimits, Retention, Timing
+from dkv.limits import MIB, MS, RETENTION, ClusterLimits, Retention, Timing
 from dkv.security.refusal import CertificateError
 
 WAYS = """\
@@ -139,6 +139,13 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="As much of the log is kept for a slow member; beyond, it is sent the state.",
 )
+@click.option(
+    "--log-keep-mib",
+    type=click.IntRange(min=1),
+    default=RETENTION.bytes // MIB,
+    show_default=True,
+    help="The same, in MiB: whichever is reached first.",
+)
 @_limits
 @click.option(
     "--log-level",
@@ -197,16 +204,15 @@ def _settings(given: dict[str, Any]) -> Settings:
             election_us_max=2 * given["election_timeout_ms"] * MS,
             step_down_us=given["step_down_timeout_ms"] * MS,
         ),
-        None if given["keep_log"] else _retention(given["log_keep_entries"]),
+        None if given["keep_log"] else _retention(given["log_keep_entries"], given["log_keep_mib"]),
         tuple(parse_address(a, "--join") for a in given["join"].split(",") if a.strip()),
     )
 
 
-def _retention(entries: int) -> Retention:
+def _retention(entries: int, mib: int) -> Retention:
     """A short log has a short tail, and is cut in small steps."""
-    return Retention(
-        min(RETENTION.tail, entries // 2), entries, min(RETENTION.step, max(entries // 8, 1))
-    )
+    tail, step = min(RETENTION.tail, entries // 2), min(RETENTION.step, max(entries // 8, 1))
+    return Retention(tail, entries, step, mib * MIB)
 
 
 def _members(text: str, option: str) -> dict[str, Address]:

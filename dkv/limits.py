@@ -60,6 +60,7 @@ SUMS_MAX = 4_096  # entries whose state's sum the state machine remembers
 TAIL_BYTES_MAX = 16 * MIB  # entries that consensus keeps in memory
 LOG_TAIL_ENTRIES = 1_000  # kept behind what everyone has, so that a short absence is cheap
 LOG_KEPT_ENTRIES = 50_000  # kept for a slow member; beyond, it is sent the state
+LOG_KEPT_BYTES = 1024 * MIB  # the same
 CUT_ENTRIES_MIN = 256  # the head of the log is cut in steps of at least this
 CHUNK_BYTES = 256 * KIB  # of a snapshot in one letter, beyond one version
 COPIES_MAX = 2  # of sessions, held for members that are sent the state
@@ -118,11 +119,12 @@ class Timing(NamedTuple):
 
 class Retention(NamedTuple):
     """What a node's log keeps, in entries: behind what everyone has and state.db; for a slow
-    member. It is cut in steps."""
+    member, and in bytes too. It is cut in steps."""
 
     tail: int = LOG_TAIL_ENTRIES
     entries: int = LOG_KEPT_ENTRIES
     step: int = CUT_ENTRIES_MIN
+    bytes: int = LOG_KEPT_BYTES
 
 
 RETENTION = Retention()

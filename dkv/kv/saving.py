@@ -27,8 +27,8 @@ class Part:
         self._compacted: int = fields["compacted"]
         if fields["cluster"] not in (b"", state.cluster):
             raise Malformed(Code.BAD_REQUEST, "the backup began in another cluster than this")
-        if fields["index"] > state.applied:
-            words = f"the backup is of entry {fields['index']}, and this node has {state.applied}"
+        if fields["index"] > state.applied or self._revision > state.revision:
+            words = f"this node has applied {state.applied}, at revision {state.revision}"
             raise Malformed(Code.FUTURE_REVISION, words)
 
     def step(self) -> bytes:

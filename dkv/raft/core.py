@@ -43,6 +43,7 @@ from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, Reigns
 from dkv.raft.introductions import Introductions
 from dkv.raft.tail import Tail
+from dkv.raft.weight import Stretch, Weight
 
 if TYPE_CHECKING:
     from dkv.raft.table import Role
@@ -63,6 +64,7 @@ class Start(NamedTuple):
     commit: int  # known to be committed: what the witness or the state machine holds
     applied: int
     tick: int  # cluster time of the last entry
+    stretches: tuple[Stretch, ...] = ()  # what the log weighs
 
 
 class Raft:
@@ -84,14 +86,14 @@ class Raft:
         self.now = Instant(0, 0)
         self.term, self.vote = start.term, start.vote
         self.tail = Tail(start.base, start.runs, start.entries)
+        self.weight = Weight(start.stretches)
         self._begin_membership(start, tuple(told), certificate)
         self.commit = start.commit
         self.saved = self.tail.last.index
         self.handed = start.applied
         self.everyone_has = 0
         self.durable = 0
-        self.due = 0  # the tick at which something expires
-        self.tick = start.tick  # of the last entry in the log
+        self.due, self.tick = 0, start.tick  # when something expires; the log's last
         self.space = 0
         self.me = Peer(start.name, start.disk, boot)
         self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
@@ -172,6 +174,7 @@ class Raft:
     def append(self, entry: Entry) -> None:
         """Add an entry to the log in memory; a configuration holds from here on."""
         self.tail.append(entry)
+        self.weight.add(entry.index, entry_bytes(entry))
         self.tick = max(self.tick, entry.tick)
         if entry.kind in CONFIGURING:
             self._configure(self.reigns.take(entry))
@@ -273,7 +276,7 @@ class Raft:
 
     def _rebase(self, position: Position, letter: Installed) -> None:
         assert position.index > self.handed, (position, self.handed)
-        self.tail = Tail(position, (), ())
+        self.tail, self.weight = Tail(position, (), ()), Weight()
         self.reigns = Reigns((configuration.unpack(letter.configuration),))
         self._configure(self.reigns.now)
         self.tick = max(self.tick, letter.tick)
@@ -289,7 +292,7 @@ class Raft:
         keep = self.retention
         if keep is None:
             return
-        bound = self.tail.last.index - keep.entries
+        bound = max(self.tail.last.index - keep.entries, self.weight.excess(keep.bytes))
         through = max(self.everyone_has - keep.tail, bound)
         through = min(through, self.durable - keep.tail, self.handed)
         if not 0 < self.config.opened_index <= through:
@@ -297,6 +300,11 @@ class Raft:
         if through - self._cut >= keep.step:
             self._cut = through
             self.post(Local.LOG, Cut(through))
+
+    def trimmed(self, base: Position) -> None:
+        if base.index > self.tail.base.index:  # a snapshot may have come between
+            self.tail.rebase(base)
+            self.weight.cut(base.index)
 
     def heard_everyone_has(self, index: int) -> None:
         self.everyone_has = max(self.everyone_has, min(index, self.commit))

@@ -50,6 +50,7 @@ class Follower:
 
     def __init__(self, raft: "Raft", leader: str = "") -> None:
         self.leader = leader
+        self.whom = raft.peer(leader)  # as it was heard: this log may not know of its disk yet
         self.heard_us: int | None = raft.now.us if leader else None
         self.verified = 0
         self.round = 0  # the leader's last one heard
@@ -59,7 +60,7 @@ class Follower:
 
     def follow(self, raft: "Raft", peer: Peer) -> None:
         assert self.leader in ("", peer.name), (self.leader, peer.name, raft.term)
-        self.leader = peer.name
+        self.leader, self.whom = peer.name, peer
         self.note_silence(raft)
         self.heard_us = raft.now.us
         self.deadline = raft.now.us + self.patience_us
@@ -190,7 +191,7 @@ def take_install(raft: "Raft", role: Follower, peer: Peer, letter: InstallSnapsh
 
 def pass_ask(raft: "Raft", role: Follower, peer: Peer, letter: AskChunk) -> None:
     if peer == raft.me and role.leader:
-        raft.post(raft.peer(role.leader), letter)
+        raft.post(role.whom, letter)
 
 
 def pass_chunk(raft: "Raft", role: Follower, peer: Peer, letter: Chunk) -> None:
@@ -210,7 +211,7 @@ def acknowledge_committed(raft: "Raft", role: Follower) -> None:
     check = raft.tail.check_at(index) if index >= raft.tail.base.index else None
     if role.leader and check is not None:
         role.verified = max(role.verified, index)
-        raft.write(sealed=((raft.peer(role.leader), Appended(raft.term, index, check)),))
+        raft.write(sealed=((role.whom, Appended(raft.term, index, check)),))
 
 
 # -- votes (thesis §3.4, §9.6) -------------------------------------------------------------------
@@ -269,14 +270,14 @@ def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return
     relay = Relay(letter.batch, letter.ttl_ms, role.round, letter.grows, letter.commands)
-    raft.post(raft.peer(role.leader), relay)
+    raft.post(role.whom, relay)
 
 
 def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> None:
     if not role.leader:
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return
-    raft.post(raft.peer(role.leader), RelayRead(letter.batch))
+    raft.post(role.whom, RelayRead(letter.batch))
 
 
 def relay_ask(raft: "Raft", role: Follower, _peer: Peer, letter: Ask) -> None:
@@ -284,7 +285,7 @@ def relay_ask(raft: "Raft", role: Follower, _peer: Peer, letter: Ask) -> None:
         members.refuse_ask(raft, (None, letter.batch), Code.NO_LEADER)
         return
     relay = RelayAsk(letter.batch, letter.ttl_ms, role.round, letter.question)
-    raft.post(raft.peer(role.leader), relay)
+    raft.post(role.whom, relay)
 
 
 def refuse_relayed_ask(raft: "Raft", _role: object, peer: Peer, letter: RelayAsk) -> None:
@@ -298,4 +299,4 @@ def refuse_relayed(raft: "Raft", _role: object, peer: Peer, letter: Relay | Rela
 def pass_note(raft: "Raft", role: Follower, peer: Peer, letter: Noted) -> None:
     """This node's note goes to whoever leads; another's came too late to matter."""
     if peer == raft.me and role.leader:
-        raft.post(raft.peer(role.leader), letter)
+        raft.post(role.whom, letter)

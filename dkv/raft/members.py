@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from dkv.address import Local
+from dkv.address import Local, Peer
 from dkv.entries import Kind
 from dkv.errors import Code, Ending, Fault
 from dkv.limits import MS, PROMOTE_GAP_ENTRIES, SECOND
@@ -235,10 +235,10 @@ def promote_who_is_close(raft: "Raft", lead: "Leader") -> None:
         return
 
 
-def announce(raft: "Raft", leader: str, lead: "Leader | None") -> None:
+def announce(raft: "Raft", whom: Peer | None, lead: "Leader | None") -> None:
     """A member whose address or key is another than the configuration's says so to the leader."""
     own, seat = raft.own, raft.config.seat(raft.name)
-    if own is None or not leader or seat is None or seat.disk != raft.disk:
+    if own is None or whom is None or seat is None or seat.disk != raft.disk:
         return
     name, peer, key, client = own
     if all(
@@ -257,7 +257,7 @@ def announce(raft: "Raft", leader: str, lead: "Leader | None") -> None:
     if lead is not None:
         ask(raft, lead, (None, 0), Ask(0, 1_000, question))
     else:
-        raft.post(raft.peer(leader), RelayAsk(0, 1_000, 2**62, question))
+        raft.post(whom, RelayAsk(0, 1_000, 2**62, question))
 
 
 def end_if_removed(raft: "Raft") -> None:

@@ -146,8 +146,7 @@ def take_fetched(raft: Raft, role: Role, _peer: Peer, letter: Fetched) -> None:
 
 
 def take_trimmed(raft: Raft, _role: Role, _peer: Peer, letter: Trimmed) -> None:
-    if letter.index > raft.tail.base.index:  # a snapshot may have come between
-        raft.tail.rebase(Position(*letter))
+    raft.trimmed(Position(*letter))
 
 
 def take_space(raft: Raft, _role: Role, _peer: Peer, letter: Space) -> None:
@@ -345,7 +344,7 @@ def end_turn(raft: Raft) -> Outbox:
     """Everything has been received: what time has brought, and what follows from both."""
     _pass_time(raft)
     role = raft.role
-    members.announce(raft, _news(raft)[0], role if isinstance(role, Leader) else None)
+    members.announce(raft, *_whom(raft))
     if isinstance(role, Leader):
         leader.open_when_all_have_formed(raft, role)
         members.promote_who_is_close(raft, role)
@@ -359,6 +358,14 @@ def end_turn(raft: Raft) -> Outbox:
     raft.close_turn(*_news(raft))
     out, raft.out = raft.out, []
     return out
+
+
+def _whom(raft: Raft) -> tuple[Peer | None, Leader | None]:
+    """The leader, as far as this node knows, and whether that is itself."""
+    role = raft.role
+    if isinstance(role, Leader):
+        return raft.me, role
+    return (role.whom if isinstance(role, Follower) and role.leader else None), None
 
 
 def _hand_over(raft: Raft, lead: Leader) -> None:

@@ -126,7 +126,7 @@ CATALOGUE = (
         (
             Edit(
                 recovery,
-                "examine",
+                "_read",
                 "        reader.read(entry)\n",
                 "        if not is_sound(entry, reader.last.check):\n            break\n"
                 "        reader.read(entry)\n",

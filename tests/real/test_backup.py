@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -162,6 +163,16 @@ def test_a_save_asks_before_it_replaces_and_needs_an_admin(
     cluster.stop()
     assert ctl.run("snapshot", "save", "b.dkv", "--timeout=1")[0] == Exit.UNAVAILABLE
     assert [p.name for p in tmp_path.glob("b.dkv*")] == []
+
+
+def test_a_save_that_is_interrupted_leaves_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.client() as kv:
+        fill(kv, 3_000, 4_000)
+    with Ctl(cluster, tmp_path).start("snapshot", "save", "a.dkv") as saving:
+        _wait((tmp_path / "a.dkv.partial").exists)
+        saving.send_signal(signal.SIGINT)
+        assert saving.wait(30) == Exit.INTERRUPTED
+    assert [p.name for p in tmp_path.glob("a.dkv*")] == []
 
 
 def test_nodes_of_the_old_cluster_and_of_the_new_one_do_not_meet(

@@ -15,7 +15,7 @@ from dkv.errors import Ending
 from tests.real.cluster import Cluster
 
 _PATIENCE_S = 40.0
-_BIG = 3 * 2**20
+_BIG = 6 * 2**20  # more than a client's frame holds by default
 
 
 class Desk:

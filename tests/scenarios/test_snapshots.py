@@ -234,8 +234,8 @@ def test_what_the_receiver_had_proposed_is_answered_though_it_never_applied_the_
     assert asked not in world.replies
     world.peer_filter = everything
     world.held.clear()
-    assert world.reply(asked).ok
-    assert installs(world, behind) == 1
+    world.run_until(lambda: installs(world, behind) == 1)
+    assert world.reply(asked, 300 * MS).ok  # long before it would have asked again by itself
     assert world.get(behind, b"once").result["version"] == 1
     becomes_equal(world)
 

@@ -66,8 +66,8 @@ def _totals(**figures: int) -> Totals:
 
 
 def test_a_run_that_met_too_little_proves_nothing() -> None:
-    assert _totals(elections=1, truncations=1, retries=1).missing() == ["refusals"]
-    totals = _totals(elections=1, truncations=1, retries=1)
+    assert _totals(elections=1, truncations=1, retries=1, installs=1).missing() == ["refusals"]
+    totals = _totals(elections=1, truncations=1, retries=1, installs=1)
     totals.add(PLAYED._replace(refusals=1))
     assert totals.missing() == ["refusals"]  # in one of 201 seeds: fewer than one in a hundred
     assert _totals(**dict.fromkeys(MUST_OCCUR, 1)).missing() == []

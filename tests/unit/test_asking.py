@@ -78,6 +78,7 @@ def test_readers_may_look_admins_change_and_nodes_join(op: str, role: str) -> No
 def test_a_nodes_certificate_does_nothing_else_not_even_join_as_another(command: bytes) -> None:
     made = front("node")
     made.command(command, user="k")
+    assert "it may only join" in made.replies[0][1]["error"]["words"]
     assert made.error() == ("denied", "no")
 
 

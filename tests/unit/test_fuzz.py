@@ -47,7 +47,9 @@ ANYTHING = st.recursive(
 @st.composite
 def commands(draw: st.DrawFn) -> bytes:
     """An op's own fields, some of them with a value of another type, and strangers among them."""
-    request = TABLE[draw(st.sampled_from((*TABLE, *["put", "delete", "get", "list"] * 4)))]
+    request = TABLE[
+        draw(st.sampled_from((*TABLE, *["put", "delete", "delete_range", "get", "list"] * 4)))
+    ]
     good = {
         bytes: st.sampled_from((b"k", b"l", b"\xff\xff", b"", bytes(17))),
         int: NUMBERS,
@@ -189,7 +191,7 @@ def test_the_generators_reach_what_they_are_for() -> None:
     assert isinstance(front.posted(), Propose)
     reached = set()
 
-    @settings(max_examples=1_500)
+    @settings(max_examples=600)
     @given(commands())
     def collect(command: bytes) -> None:
         try:

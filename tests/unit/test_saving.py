@@ -13,7 +13,7 @@ from dkv.kv.rows import Rows
 from dkv.kv.state import State
 from dkv.kv.store import Store
 from dkv.kv.version import row_id, row_of_packed, version_check
-from dkv.limits import KIB, ClusterLimits
+from dkv.limits import INT_MAX, KIB, ClusterLimits
 from tests.stores import MemoryTable, SimDisk
 from tests.unit.replica import Replica
 
@@ -78,10 +78,10 @@ def test_a_part_is_small_and_writes_nothing(tmp_path: Path) -> None:
     waiting = dict(table._waiting)  # type: ignore[attr-defined]
     assert waiting
     part = replica.read("snapshot").detail
-    sizes = []
+    revision, sizes = part["of"]["revision"], []
     while part["versions"]:
         sizes.append(sum(map(len, part["versions"])))
-        part = replica.read("snapshot", revision=10**6, after=part["next"]).detail
+        part = replica.read("snapshot", revision=revision, after=part["next"]).detail
     assert max(sizes) < 300 * KIB
     assert len(sizes) > 8
     assert table._waiting == waiting  # type: ignore[attr-defined]
@@ -97,6 +97,18 @@ def test_what_is_asked_of_the_wrong_replica_is_refused() -> None:
     assert "another cluster" in wrong.detail["words"]
     behind = replica.read("snapshot", **{**of, "index": replica.state.applied + 1})
     assert behind.code is Code.FUTURE_REVISION
+    beyond = replica.read("snapshot", **{**of, "revision": replica.state.revision + 1})
+    assert beyond.code is Code.FUTURE_REVISION
+
+
+def test_the_largest_numbers_that_may_be_asked_with_harm_nobody(tmp_path: Path) -> None:
+    replica = SqliteReplica(tmp_path)
+    fill(replica, 1, 10)
+    most = {"after": INT_MAX, "index": 0, "compacted": INT_MAX, "cluster": CLUSTER}
+    assert replica.read("snapshot", **most, revision=9).detail == {"versions": []}
+    assert replica.read("snapshot", **most, revision=INT_MAX).code is Code.FUTURE_REVISION
+    assert replica.read("snapshot", index=INT_MAX).code is Code.FUTURE_REVISION
+    assert replica.read("snapshot", after=INT_MAX).detail["versions"]  # it begins
 
 
 def test_a_backup_whose_versions_were_compacted_meanwhile_ends_so() -> None:
