@@ -89,6 +89,33 @@ def test_a_member_is_added_and_replaced_by_what_is_typed_also_after_an_interrupt
     assert (code, found["voters"], found["survives"], found["matters"]) == (0, 4, 1, []), said
 
 
+def test_who_is_killed_while_it_joins_goes_on_with_the_same_command(cluster: Cluster) -> None:
+    """Once its directory is there, once it has its seat, once its notes are lost."""
+    desk = Desk(cluster)
+    assert desk.type("member", "add", "n4", "--wait", "0")[0] == Exit.DONE
+    cluster.newcomer("n4")
+    folder = cluster.data_dir("n4")
+    for reached in (
+        lambda: (folder / "log.db").exists(),
+        lambda: "is a member now" in cluster.lines("n4"),
+        lambda: "serves clients" in cluster.lines("n4"),
+    ):
+        cluster.start("n4")
+        give_up = time.monotonic() + _PATIENCE_S
+        while not reached():
+            assert cluster.processes["n4"].poll() is None, cluster.lines("n4")
+            assert time.monotonic() < give_up, cluster.lines("n4")
+            time.sleep(0.001)
+        cluster.kill("n4")
+    (folder / "notebook.db").unlink()
+    cluster.start("n4")
+    cluster.wait_serving("n4")
+    give_up = time.monotonic() + _PATIENCE_S
+    while desk.roles()["n4"] != "voter":
+        assert time.monotonic() < give_up
+    assert sorted(desk.roles()) == ["n1", "n2", "n3", "n4"]
+
+
 def test_a_dry_run_says_what_would_be_and_changes_nothing(cluster: Cluster) -> None:
     desk = Desk(cluster)
     before = desk.roles()
