@@ -56,20 +56,24 @@ def list_members(run: Choices) -> None:
     """
     with run.client() as kv:
         try:
-            rows = [_row(m) for m in kv.ask("member_list")["members"]]
+            survey = kv.ask("member_list")
+            rows = [_row(m, survey["leader"]) for m in survey["members"]]
         except RequestError as error:
             if error.code not in _NO_LEADER:
                 raise
             note(f"no leader answers ({error}); as one node knows them:")
-            known = kv.members()["members"]
-            rows = [_row({**dict.fromkeys(_MEMBER), **m}) for m in known]
+            known = kv.members()
+            rows = [
+                _row({**dict.fromkeys(_MEMBER), **m}, known["leader"]) for m in known["members"]
+            ]
     emit_rows(run.form, rows, _MEMBER)
 
 
-def _row(found: dict[str, Any]) -> dict[str, Any]:
+def _row(found: dict[str, Any], leader: str) -> dict[str, Any]:
     lag, ms, heard, since = (found.get(f) for f in ("lag_entries", "lag_ms", "heard_ms", "since"))
     return {
         **found,
+        "leader": found["name"] == leader,
         "lag": None
         if lag is None
         else f"{lag:,}" + (f" ({ms / 1000:.1f} s)" if lag and ms else ""),
