@@ -235,7 +235,7 @@ class Machine:
     def _install(self, meta: Meta, out: Outbox) -> None:
         """What was applied to the old state and not committed goes with it."""
         heads = self._staging.heads
-        self._state = State(self._staging.install(meta), self._state.limits)
+        self._state = State(self._staging.install(meta), self._state.limits, self._state.cluster)
         self._state.heads = heads
         self._scan = None
         self._since_commit, self._dirty_us, self._due = [0, 0], None, 0
