@@ -147,14 +147,14 @@ class Admission:
                 header = read_header(raw)
             burst = header.burst
             request, fields = self._read_command(header.command)
+            if request.nodes or principal.is_node:
+                _check_node(principal, request, fields)
             if principal.role < request.role:
                 words = (
                     f"{principal.name} has the role {principal.role.name.lower()}; "
                     f"{request.op} needs {request.role.name.lower()}"
                 )
                 raise Malformed(Code.DENIED, words)
-            if request.nodes or principal.is_node:
-                _check_node(principal, request, fields)
             if header.session or request.op in _OF_A_SESSION:
                 _check_place(header, request)
         except Malformed as error:

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 import msgpack
 
 from actors.ledger import Pending
-from dkv.errors import Code
-from dkv.ids import Founding
+from dkv.errors import Code, Misconfigured
+from dkv.ids import Founding, parse_address
 from dkv.limits import MS, ClusterLimits
 from dkv.messages import Ask, Roster, Told
 from dkv.raft.questions import Question, pack
+from dkv.requests import Malformed
 
+_ADDRESSES = ("peer_address", "client_address")
+_CODES = frozenset(Code)
 PASSING = frozenset((Code.NO_LEADER, Code.NOT_LEADER, Code.CHANGE_PENDING))
 # Reads the key in a member's certificate: its text, the member's name, Unix seconds.
 KeyReader = Callable[[bytes, str, int], bytes]
@@ -32,9 +35,10 @@ class Answer(NamedTuple):
 
 
 def ask(number: int, pending: Pending, now_us: int, wall_s: int, read_key: KeyReader) -> Ask:
-    """Raises `Malformed` where a certificate in the question is not sound."""
+    """Raises `Malformed` where a certificate or an address in the question is not sound: what the
+    cluster has agreed on, every member must be able to read."""
     asked = pending.asked
-    fields, principal = asked.fields, asked.principal
+    fields, principal = _with_addresses(asked.fields), asked.principal
     key, certificate = principal.key, principal.certificate
     if asked.request.op == "member_update" and fields["certificate"]:
         certificate = fields["certificate"]
@@ -44,12 +48,27 @@ def ask(number: int, pending: Pending, now_us: int, wall_s: int, read_key: KeyRe
     return Ask(number, ttl_ms, pack(question))
 
 
+def _with_addresses(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, with each address as every member will write it."""
+    said = {name: fields[name] for name in _ADDRESSES if fields.get(name)}
+    try:
+        return fields | {name: str(parse_address(a, f"`{name}`")) for name, a in said.items()}
+    except Misconfigured as error:
+        raise Malformed(Code.BAD_REQUEST, str(error)) from error
+
+
 def read(told: Told) -> Answer:
-    known = msgpack.unpackb(told.answer)
-    code = Code(told.code) if told.code in set(Code) else Code.NO_LEADER
-    if code is Code.OK:
-        return Answer(code, known, "", "yes")
-    return Answer(code, {}, str(known), told.applied)
+    """What cannot be understood, as of a newer leader's, says nothing of what was done."""
+    try:
+        known = msgpack.unpackb(told.answer)
+    except (ValueError, msgpack.UnpackException):
+        known = None
+    if told.code == Code.OK:
+        if isinstance(known, dict):
+            return Answer(Code.OK, known, "", "yes")
+        return Answer(Code.TIMEOUT, {}, "the leader's answer was not understood", "unknown")
+    code = Code(told.code) if told.code in _CODES else Code.NO_LEADER
+    return Answer(code, {}, known if isinstance(known, str) else "", told.applied)
 
 
 def is_change(pending: Pending) -> bool:

@@ -52,12 +52,15 @@ class Plan(NamedTuple):
 
 
 class Actors(NamedTuple):
+    """`limits` are the cluster's, whatever this node was told."""
+
     consensus: Consensus
     log: Log
     machine: Machine
     gateway: Gateway
     boot: int
     disk: int
+    limits: ClusterLimits
 
 
 def assemble(
@@ -117,7 +120,7 @@ def _assemble(
         found.founding,
         plan.read_key or _no_certificates,
     )
-    return Actors(consensus, log, machine, gateway, boot, hard.disk)
+    return Actors(consensus, log, machine, gateway, boot, hard.disk, limits)
 
 
 def _create(plan: Plan, journal: Journal, witness: Witness, rng: Random) -> Hard:

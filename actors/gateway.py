@@ -316,7 +316,7 @@ class Gateway:
             out = replies.result(pending.asked.slip, self._node, 0, answer.result)
             self._out.append(out)
         else:
-            applied: Known = "unknown" if answer.applied == "unknown" else "no"
+            applied: Known = "no" if answer.applied == "no" else "unknown"
             self._reply_error(pending, answer.code, answer.words, applied)
 
     @staticmethod

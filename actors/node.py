@@ -230,7 +230,7 @@ class Node:
 
     def _build(self, actors: Actors) -> None:
         settings, credentials = self._settings, self._credentials
-        frame_max = peer_frame_bytes_max(settings.limits)
+        frame_max = peer_frame_bytes_max(actors.limits)
         peer_port = PeerPort(
             self._context,
             settings.listen_peer,
@@ -245,7 +245,7 @@ class Node:
             settings.listen_client,
             CLIENT_DOMAIN,
             credentials.server_keys,
-            client_frame_bytes_max(settings.limits),
+            client_frame_bytes_max(actors.limits),
             actors.gateway.counters,
         )
         self._ports.append(client_port)

@@ -58,13 +58,20 @@ _BY_CODE = {
     Code.COMPACTED: Exit.UNMET,
     Code.FUTURE_REVISION: Exit.UNMET,
     Code.CERTIFICATE_EXPIRED: Exit.DENIED,
+    Code.NO_SUCH_MEMBER: Exit.NOT_FOUND,
+    Code.ALREADY_MEMBER: Exit.UNMET,
+    Code.NOT_A_LEARNER: Exit.UNMET,
+    Code.NOT_CAUGHT_UP: Exit.UNMET,
+    Code.QUORUM_AT_RISK: Exit.UNMET,
+    Code.MEMBERS_FULL: Exit.UNMET,
+    Code.HEIR_UNFIT: Exit.UNMET,
 }
 
 
 def exit_of(error: DkvError) -> Exit:
     """Of a request's refusal, or of what stands in its way here: settings, files, certificates."""
     code = getattr(error, "code", None)
-    if code in _BY_CODE:
+    if code in _BY_CODE and not isinstance(error, Uncertain):
         return _BY_CODE[code]
     for kind, ending in _BY_CLASS:
         if isinstance(error, kind):

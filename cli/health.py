@@ -64,6 +64,7 @@ def _whole(kv: Client) -> tuple[str, dict[str, Any], list[str]]:
         "alive": step.alive,
         "majority": step.majority,
         "survives": max(step.spare, 0),
+        "matters": [words for words in ill if words],
     }
     words = (
         f"{survey['leader']} leads; {step.alive} of {len(up)} voters are up; "

@@ -150,7 +150,7 @@ class _Cluster:
     def _greet(self) -> bool:
         """Once the cluster serves, say what to do next."""
         context = self.context("local")
-        if len(self._nodes) < len(_NAMES):
+        if len(self._nodes) < len(self._start_at):  # without who was removed
             return False
         try:
             with Client(

@@ -56,20 +56,24 @@ def list_members(run: Choices) -> None:
     """
     with run.client() as kv:
         try:
-            rows = [_row(m) for m in kv.ask("member_list")["members"]]
+            survey = kv.ask("member_list")
+            rows = [_row(m, survey["leader"]) for m in survey["members"]]
         except RequestError as error:
             if error.code not in _NO_LEADER:
                 raise
             note(f"no leader answers ({error}); as one node knows them:")
-            known = kv.members()["members"]
-            rows = [_row({**dict.fromkeys(_MEMBER), **m}) for m in known]
+            known = kv.members()
+            rows = [
+                _row({**dict.fromkeys(_MEMBER), **m}, known["leader"]) for m in known["members"]
+            ]
     emit_rows(run.form, rows, _MEMBER)
 
 
-def _row(found: dict[str, Any]) -> dict[str, Any]:
+def _row(found: dict[str, Any], leader: str) -> dict[str, Any]:
     lag, ms, heard, since = (found.get(f) for f in ("lag_entries", "lag_ms", "heard_ms", "since"))
     return {
         **found,
+        "leader": found["name"] == leader,
         "lag": None
         if lag is None
         else f"{lag:,}" + (f" ({ms / 1000:.1f} s)" if lag and ms else ""),
@@ -100,22 +104,56 @@ def add(
 
     Its certificate comes from the same authority (`dkvctl certs node NAME`). The command with which
     it is started is printed. HOST:PORT is where the others will reach it; it says so itself too.
+    Interrupted, the same command goes on.
     """
     with run.client() as kv:
-        if _shown(run, outlook.adding(kv.ask("member_list"), name, learner=learner), dry_run):
+        survey = kv.ask("member_list")
+        if dry_run:
+            steps = outlook.adding(survey, name, learner=learner)
+            _show(run, survey, steps, outlook.objection_to_adding(survey, name))
             return
-        fields = {"peer_address": peer_address, "client_address": client_address}
-        survey = kv.ask("member_add", name=name, learner=learner, **fields)
-        _tell_start(survey, name)
+        _invite(run, kv, survey, name, peer_address, client_address, learner=learner)
         _await(kv, name, "learner" if learner else "voter", patience_s)
 
 
-def _tell_start(survey: dict[str, Any], name: str) -> None:
+def _invite(
+    run: Choices,
+    kv: Client,
+    survey: dict[str, Any],
+    name: str,
+    peer_address: str,
+    client_address: str,
+    *,
+    learner: bool = False,
+) -> None:
+    """Unless it was before, and only has to be waited for."""
+    if outlook.role_of(survey, name) == "learner":
+        note(f"{name} has joined before and is catching up")
+        return
+    if outlook.role_of(survey, name) != "invited":
+        fields = {"peer_address": peer_address, "client_address": client_address}
+        survey = kv.ask("member_add", name=name, learner=learner, **fields)
     doors = [m["client_address"] for m in survey["members"] if m["client_address"]]
-    note(
-        f"{name} is invited. Start it with an empty data directory and its certificates:\n"
-        f"  dkv --name {name} --join {','.join(doors) or 'HOST:PORT'} "
-        f"--peer-cert-file {name}.cert …"
+    insecure = bool(run.target().insecure)
+    note(starting(name, doors, peer_address, client_address, insecure=insecure))
+
+
+def starting(
+    name: str, doors: list[str], peer_address: str, client_address: str, *, insecure: bool
+) -> str:
+    """What to type at the new node; capitals stand for what is not known here."""
+    pairs = (
+        *((f"peer-cert-file {name}.cert", f"peer-key-file {name}.key")),
+        *(("peer-trusted-ca-file trust", "cert-file server.cert")),
+        *(("key-file server.key", "trusted-ca-file trust")),
+    )
+    certificates = " ".join(f"--{pair}" for pair in pairs)
+    return (
+        f"{name} is invited. Start it with an empty data directory:\n"
+        f"  dkv --name {name} --join {','.join(doors) or 'HOST:PORT'} \\\n"
+        f"      --listen-peer-address {peer_address or 'HOST:2380'} "
+        f"--listen-client-address {client_address or 'HOST:3000'} \\\n"
+        f"      {'--insecure' if insecure else certificates}"
     )
 
 
@@ -131,7 +169,13 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
     ) as bar:
         task = bar.add_task(f"{name}: invited", total=None)
         while time.monotonic() < until:
-            survey = kv.ask("member_list")
+            try:
+                survey = kv.ask("member_list")
+            except RequestError as error:
+                if error.code not in _NO_LEADER:
+                    raise
+                time.sleep(_LOOK_S)  # nobody leads just now
+                continue
             found = next((m for m in survey["members"] if m["name"] == name), None)
             if found is None:
                 raise Ended(f"{name} was removed meanwhile", Exit.UNMET)
@@ -159,9 +203,13 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
 def promote(run: Choices, name: str, force: bool, dry_run: bool) -> None:
     """Let the learner NAME vote."""
     with run.client() as kv:
-        if not _shown(run, outlook.promoting(kv.ask("member_list"), name), dry_run):
-            kv.ask("member_promote", name=name, force=force)
-            note(f"{name} votes")
+        if dry_run:
+            survey = kv.ask("member_list")
+            objection = outlook.objection_to_promoting(survey, name)
+            _show(run, survey, outlook.promoting(survey, name), objection, force=force)
+            return
+        kv.ask("member_promote", name=name, force=force)
+        note(f"{name} votes")
 
 
 @member.command()
@@ -172,9 +220,13 @@ def promote(run: Choices, name: str, force: bool, dry_run: bool) -> None:
 def remove(run: Choices, name: str, force: bool, dry_run: bool) -> None:
     """Remove the member NAME: it learns it, ends, and its disk never counts again."""
     with run.client() as kv:
-        if not _shown(run, outlook.removing(kv.ask("member_list"), name), dry_run):
-            kv.ask("member_remove", name=name, force=force)
-            note(f"{name} is removed")
+        if dry_run:
+            survey = kv.ask("member_list")
+            objection = outlook.objection_to_changing(survey, name)
+            _show(run, survey, outlook.removing(survey, name), objection, force=force)
+            return
+        kv.ask("member_remove", name=name, force=force)
+        note(f"{name} is removed")
 
 
 @member.command()
@@ -204,9 +256,8 @@ def update(
     with run.client() as kv:
         if dry_run:
             survey = kv.ask("member_list")
-            if name not in [m["name"] for m in survey["members"]]:
-                raise Ended(f"{name} is no member", Exit.NOT_FOUND)
-            _shown(run, outlook.removing(survey, name)[:1], dry_run)
+            objection = outlook.objection_to_changing(survey, name)
+            _show(run, survey, outlook.removing(survey, name)[:1], objection)
             return
         fields = {"peer_address": peer_address, "client_address": client_address}
         kv.ask("member_update", name=name, certificate=text, **fields)
@@ -235,30 +286,44 @@ def replace(
     """Put NEW in the place of OLD. With the same name: its disk was lost, it begins empty.
 
     Another name joins, catches up and votes before OLD is removed. The same name is removed first,
-    then invited.
+    then invited. Interrupted, the same command goes on.
     """
+    if old != new and not patience_s:
+        raise click.UsageError(f"{old} is removed once {new} votes, so --wait cannot be 0")
     with run.client() as kv:
-        if _shown(run, outlook.replacing(kv.ask("member_list"), old, new), dry_run):
+        survey = kv.ask("member_list")
+        objection = outlook.objection_to_changing(survey, old)
+        if dry_run:
+            _show(run, survey, outlook.replacing(survey, old, new), objection, force=force)
             return
-        fields = {"peer_address": peer_address, "client_address": client_address}
-        if old == new:
-            kv.ask("member_remove", name=old, force=force)
-        elif old not in [m["name"] for m in kv.ask("member_list")["members"]]:
-            raise Ended(f"{old} is no member", Exit.NOT_FOUND)
-        _tell_start(kv.ask("member_add", name=new, learner=False, **fields), new)
-        _await(kv, new, "voter", patience_s or 3600.0)
+        if objection:
+            raise Ended(objection, Exit.NOT_FOUND)
+        role = outlook.role_of(survey, new)
+        if old == new and role != "invited":
+            survey = kv.ask("member_remove", name=old, force=force)
+        if old == new or role not in ("voter", "leader"):
+            _invite(run, kv, survey, new, peer_address, client_address)
+            _await(kv, new, "voter", patience_s)
         if old != new:
             kv.ask("member_remove", name=old, force=force)
             note(f"{old} is removed")
 
 
-def _shown(run: Choices, steps: list[Step], dry_run: bool) -> bool:
-    """With --dry-run: what each step means, and nothing else."""
-    if dry_run:
-        emit_rows(run.form, [s.record() for s in steps], _STEP)
-        least = outlook.worst(steps)
-        if least.spare < 0:
-            words = f"after '{least.what}' {least.alive} of {least.majority} needed voters are up"
-            raise Ended(f"{words}: it would be refused without --force", Exit.UNMET)
+def _show(
+    run: Choices,
+    survey: dict[str, Any],
+    steps: list[Step],
+    objection: str,
+    *,
+    force: bool = False,
+) -> None:
+    """What each step means, and whether it would be refused; nothing is changed."""
+    objection = objection or outlook.objection(survey, steps, force=force)
+    emit_rows(run.form, [s.record() for s in steps], _STEP)
+    if objection:
+        raise Ended(f"it would be refused: {objection}", Exit.UNMET)
+    least = outlook.worst(steps)
+    if least.spare < 0:
+        note(f"nothing was changed; after '{least.what}' nothing could be written")
+    else:
         note(f"nothing was changed; at the least, {least.spare} more may fail ('{least.what}')")
-    return dry_run

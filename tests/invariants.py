@@ -149,12 +149,13 @@ class Invariants:
     def _is_on_majority(self, config: Configuration, entry: Entry) -> bool:
         """Of a configuration's voters; not by dkv's own count, which may be wrong."""
         disks = {x.disk.hard.disk: x.disk for x in self._nodes.values() if x.disk.hard}
+        names = {name: x.disk for name, x in self._nodes.items()}  # before FORMED
         voting = [seat for seat in config.seats if seat.voting]
         holding = [
             seat
             for seat in voting
             if seat.name in self.distrusted
-            or (seat.disk in disks and disks[seat.disk].holds(entry.index, entry.check))
+            or _holds(disks.get(seat.disk) if seat.disk else names.get(seat.name), entry)
         ]
         return 2 * len(holding) > len(voting)
 
@@ -218,3 +219,7 @@ class Invariants:
         sender = envelope[_NAME], envelope[_DISK], envelope[_BOOT]
         before = self._senders.setdefault(fields[0], sender)
         self._hold(before == sender, "two who lead in term", fields[0], before, sender)
+
+
+def _holds(disk: Any, entry: Entry) -> bool:
+    return disk is not None and disk.holds(entry.index, entry.check)

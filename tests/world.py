@@ -162,6 +162,7 @@ class World(Members, Network):
         self._asked = 0
         self.counters: Counter[str] = Counter()  # of consensus, of lives that are over
         self.endings: list[tuple[str, str]] = []  # who ended or did not start, and why
+        self.ever: dict[int, Any] = {}  # every version that any state had
         self.invariants = Invariants(seed, self.nodes)
         self._trace = blake2b(digest_size=16)
         self.letter_filter: Callable[[str, Local, Any], bool] = everything  # node, actor, letter
@@ -202,6 +203,7 @@ class World(Members, Network):
         node.life += 1
         node.ended, node.stopped, node.said = None, set(), []
         disk = node.disk
+        disk.ever = self.ever
         try:
             node.actors = assemble(
                 node.plan,
@@ -248,6 +250,7 @@ class World(Members, Network):
 
     def new_era(self) -> None:
         """All disks were emptied on purpose: what comes is another history."""
+        self.ever = {}
         self.invariants = Invariants(self.seed, self.nodes)
 
     def pause(self, name: str) -> None:

@@ -90,3 +90,16 @@ def test_the_first_five_minutes(local: Local) -> None:
     local.start()
     assert local.ctl("get", "greeting", "--timeout", "20").stdout.strip() == "hello"
     assert local.stop() == 0
+
+
+def test_a_node_that_was_removed_is_not_started_again_and_the_others_go_on(local: Local) -> None:
+    local.start()
+    gone = next(n for n in local.pids() if n != local.ctl("leader", "show").stdout.strip())
+    assert local.ctl("member", "remove", gone).returncode == 0
+    local.wait_for(f"{gone} was removed from the cluster; the others go on")
+    assert local.ctl("put", "greeting", "hello").returncode == 0
+    assert local.stop() == 0
+    local.start()
+    local.wait_for(f"{gone} was removed from the cluster; the others go on")
+    assert local.ctl("get", "greeting", "--timeout", "20").stdout.strip() == "hello"
+    assert local.stop() == 0
