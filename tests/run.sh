@@ -7,14 +7,14 @@ status=0 total=0
 
 if [ "${1:-}" = long ]; then
     export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
-    export DKV_SIM_SEEDS="${DKV_SIM_SEEDS:-3000}"
+    export DKV_SIM_SEEDS="${DKV_SIM_SEEDS:-2000}"
 fi
 for suite in unit scenarios scripts sim mutants contract corruption crash real chaos; do
     began=$(date +%s)
     echo "== $suite"
     "$python" -m pytest "tests/$suite" -rs || status=1
     if [ "$suite" = sim ]; then
-        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-300}" || status=1
+        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-200}" || status=1
     fi
     took=$(($(date +%s) - began))
     total=$((total + took))

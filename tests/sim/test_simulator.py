@@ -1,6 +1,6 @@
 """The simulator itself: a seed says it all, a run that meets nothing fails, and lies are found.
 
-The seeds themselves are a suite of their own: `make sim`, and three hundred in `make test`.
+The seeds themselves are a suite of their own: `make sim`, and two hundred in `make test`.
 """
 
 import os
