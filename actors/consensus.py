@@ -120,7 +120,7 @@ class Consensus:
         raft = self._raft
         raft.introductions.tell(letter.members)
         raft.own = next((m for m in letter.members if m[0] == raft.name), raft.own)
-        self._config = None
+        self._config, self._roster = None, Roster(())  # also ports look at their keys again
 
     def _introduce(self) -> Outbox:
         """Whoever sends must know keys and addresses before the letters that need them."""
