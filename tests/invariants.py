@@ -134,14 +134,16 @@ class Invariants:
         index, term = entry.index, node.raft.term
         self.applied[index] = entry.check
         self._reached[term] = max(self._reached.get(term, 0), index)
+        is_of_this_history = node.plan.name not in self.distrusted
         enough = self._is_on_majority(self._config, entry) or any(
             self._is_on_majority(c, entry) for c in self._coming()
         )
-        self._hold(enough, "entry", index, "is committed and not on a majority's disks")
+        words = "is committed and not on a majority's disks"
+        self._hold(enough or not is_of_this_history, "entry", index, words)
         for other in self._nodes.values():
             if other.leads and other.raft.term > term:
                 self._has(other, index)
-        if entry.kind in CONFIGURING:
+        if entry.kind in CONFIGURING and is_of_this_history:
             self._config = after(entry, self._config)
         if entry.kind == Kind.COMMANDS:
             self._count_retries(entry)

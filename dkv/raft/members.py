@@ -50,6 +50,10 @@ def ask(raft: "Raft", lead: "Leader", asker: Asker, letter: Ask | RelayAsk) -> N
         tell(raft, asker, Code.TIMEOUT, "it came too late")
         return
     question = questions.unpack(letter.question)
+    if question is None:
+        raft.counters.add("questions_garbled")
+        tell(raft, asker, Code.BAD_REQUEST, "the question cannot be read")
+        return
     answer = _OPS.get(question.op)
     if answer is None:
         tell(raft, asker, Code.UNSUPPORTED, f"this leader does not know {question.op}")

@@ -25,5 +25,27 @@ def pack(question: Question) -> bytes:
     return msgpack.packb(tuple(question))  # type: ignore[no-any-return]
 
 
-def unpack(packed: bytes) -> Question:
-    return Question(*msgpack.unpackb(packed, use_list=False))
+# What each op's leader reads of its fields. A gateway has checked them; but it may be another
+# version's, and a member's letter must not end the leader.
+_ADDRESSES = {"peer_address": str, "client_address": str}
+_FIELDS: dict[str, dict[str, type]] = {
+    "member_list": {},
+    "member_add": {"name": str, "learner": bool, **_ADDRESSES},
+    "member_remove": {"name": str, "force": bool},
+    "member_promote": {"name": str, "force": bool},
+    "member_update": {"name": str, "certificate": bytes, **_ADDRESSES},
+    "leader_transfer": {"name": str},
+    "join": {"name": str, "disk": int, **_ADDRESSES},
+}
+
+
+def unpack(packed: bytes) -> Question | None:
+    """None where it is no question with the fields that its op needs."""
+    try:
+        found = Question(*msgpack.unpackb(packed, use_list=False))
+        types = {**_FIELDS.get(found.op, {})}
+        sound = all(type(found.fields[name]) is kind for name, kind in types.items())
+    except Exception:  # msgpack raises six unrelated kinds on bad bytes
+        return None
+    shapes = (str, dict, str, bytes, bytes)
+    return found if sound and all(map(isinstance, found, shapes)) else None

@@ -216,7 +216,7 @@ def test_a_role_is_looked_at_in_each_message_of_a_list(cluster: Cluster) -> None
 
 def test_a_guest_may_only_present_itself(cluster: Cluster) -> None:
     said = {}
-    for op in TABLE:  # a key may say only so much, so each has one of its own
+    for op in TABLE:  # a guest each: one alone is not heard for so long
         with Caller(cluster, "n1") as guest:
             said[op] = code_of(guest.ask(op))
     assert said.pop("present") != "ok"
@@ -236,12 +236,14 @@ def test_the_certificate_of_a_server_is_no_clients(cluster: Cluster) -> None:
         assert code_of(caller.ask("get", key=b"k")) == "certificate_needed"
 
 
-def test_the_certificate_of_a_node_joins_and_does_nothing_else(cluster: Cluster) -> None:
-    with Caller(cluster, "n1", pair=pair_of(cluster, "n1")) as caller:
-        assert code_of(caller.present(text_of(cluster, "n1"))) == "ok"
-        assert code_of(caller.ask("get", key=b"k")) == "denied"
-        assert code_of(caller.ask("status")) == "denied"
+def test_the_certificate_of_a_node_may_only_join_it(cluster: Cluster) -> None:
+    with Caller(cluster, "n1", pair=pair_of(cluster, "n2")) as caller:
+        assert code_of(caller.present(text_of(cluster, "n2"))) == "ok"
         assert code_of(caller.ask("introduce")) == "ok"
+        assert code_of(caller.ask("get", key=b"k")) == "denied"
+        assert code_of(caller.ask("put", key=b"k", value=b"v")) == "denied"
+        assert code_of(caller.ask("join", name="n3", disk=5)) == "denied"
+        assert code_of(caller.ask("join", name="n2", disk=5)) == "another_disk"
 
 
 def test_a_certificate_is_remembered_for_its_key_and_for_no_other(cluster: Cluster) -> None:

@@ -105,14 +105,15 @@ def test_a_directory_of_another_cluster(used: Cluster) -> None:
     assert "token" in line
 
 
-def test_another_member_list_is_no_matter_once_the_cluster_has_formed(used: Cluster) -> None:
-    """Members come and go: from then on the log says who they are."""
+def test_another_member_list_makes_no_members(used: Cluster) -> None:
+    """Once a cluster has formed, its log says who they are, and the command line only where."""
     issue(used.authority, used.folder / "certs", "n2", "node")
     both = f"n1=127.0.0.1:{used.peers['n1']},n2=127.0.0.1:9"
     used.start(initial_cluster=both)
-    used.wait_serving()
     with used.client() as kv:
         assert [m["name"] for m in kv.ask("member_list")["members"]] == ["n1"]
+        assert [m["name"] for m in kv.members()["members"]] == ["n1"]
+        kv.put("k", "w")
 
 
 def test_a_log_that_was_rolled_back(used: Cluster) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from dkv.errors import Code, Ending, Fault
 from dkv.limits import MS, SECOND
-from dkv.messages import Append, Heartbeat, Removed, RequestVote, TakeOver
+from dkv.messages import Append, Heartbeat, RelayAsk, Removed, RequestVote, TakeOver
+from dkv.raft.questions import Question
+from dkv.raft.questions import pack as pack_question
 from tests.scenarios.seeds import seeds
 from tests.world import World, everything
 
@@ -375,3 +377,25 @@ def test_the_configuration_survives_restarts() -> None:
     world.run_until(world.is_serving)
     for name in world.names:
         assert replace(world.nodes[name].raft.config, index=0) == replace(config, index=0)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"\xc1",
+        b"\x01",
+        pack_question(Question("member_remove", {}, "x")),
+        pack_question(Question("member_add", {"name": 5, "learner": 1}, "x")),
+        pack_question(Question("join", {"name": "n4", "disk": "5"}, "x")),
+        pack_question(Question("nonsense", {}, "x")),
+    ],
+)
+def test_a_members_question_that_cannot_be_read_ends_nobody(junk: bytes) -> None:
+    world, leader = served(13)
+    other = next(n for n in world.names if n != leader)
+    raft = world.nodes[other].raft
+    raft.post(raft.peer(leader), RelayAsk(1, 1_000, 2**62, junk))
+    assert world.put(other, b"k", b"v").ok
+    world.run(SECOND)
+    assert [n for n in world.names if world.nodes[n].ended] == []
