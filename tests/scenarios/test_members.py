@@ -10,6 +10,7 @@ from dkv.limits import MS, SECOND
 from dkv.messages import Append, Heartbeat, RelayAsk, Removed, RequestVote, TakeOver
 from dkv.raft.questions import Question
 from dkv.raft.questions import pack as pack_question
+from tests.members import QUESTIONS
 from tests.scenarios.seeds import seeds
 from tests.world import World, everything
 
@@ -395,7 +396,7 @@ def test_a_members_question_that_cannot_be_read_ends_nobody(junk: bytes) -> None
     world, leader = served(13)
     other = next(n for n in world.names if n != leader)
     raft = world.nodes[other].raft
-    raft.post(raft.peer(leader), RelayAsk(1, 1_000, 2**62, junk))
+    raft.post(raft.peer(leader), RelayAsk(QUESTIONS, 1_000, 2**62, junk))
     assert world.put(other, b"k", b"v").ok
     world.run(SECOND)
     assert [n for n in world.names if world.nodes[n].ended] == []
