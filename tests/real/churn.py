@@ -13,7 +13,11 @@ from tests.real.cluster import Cluster
 
 _LOOK_S = 0.02
 _PATIENCE_S = 30.0
-_PASSING = (Code.TIMEOUT, Code.NO_LEADER, Code.NOT_LEADER, Code.CHANGE_PENDING)
+_PASSING = (
+    *(Code.TIMEOUT, Code.LOST, Code.NO_LEADER, Code.NOT_LEADER, Code.CHANGE_PENDING),
+    *(Code.STOPPING, Code.HEIR_UNFIT),
+)
+_DONE = {"member_add": Code.ALREADY_MEMBER, "member_remove": Code.NO_SUCH_MEMBER}  # before
 
 
 class Operator:
@@ -28,11 +32,32 @@ class Operator:
         return Client(self.cluster.endpoints(*running), timeout=10.0, **options)
 
     def survey(self) -> dict[str, dict[str, object]]:
-        with self.client() as kv:
-            return {m["name"]: m for m in kv.ask("member_list")["members"]}
+        give_up = time.monotonic() + _PATIENCE_S
+        while True:
+            with self.client() as kv:
+                try:
+                    return {m["name"]: m for m in kv.ask("member_list")["members"]}
+                except RequestError:
+                    if time.monotonic() > give_up:
+                        raise
 
     def leader(self) -> str:
         return next(n for n, m in self.survey().items() if m["role"] == "leader")
+
+    def _ask(self, op: str, **fields: object) -> None:
+        """Again until it is done: an answer may be lost with a leader that was killed."""
+        give_up = time.monotonic() + _PATIENCE_S
+        while True:
+            with self.client() as kv:
+                try:
+                    kv.ask(op, **fields)
+                    return
+                except RequestError as error:
+                    if error.code == _DONE.get(op):
+                        return
+                    if error.code not in _PASSING or time.monotonic() > give_up:
+                        raise
+            time.sleep(_LOOK_S)
 
     def _await(self, name: str, *roles: str) -> None:
         give_up = time.monotonic() + _PATIENCE_S
@@ -53,8 +78,7 @@ class Operator:
 
     def invite(self, name: str) -> None:
         """Invited, started, and waited for until it votes."""
-        with self.client() as kv:
-            kv.ask("member_add", name=name, learner=False)
+        self._ask("member_add", name=name, learner=False)
         self.cluster.newcomer(name)
         self.cluster.start(name)
         self._await(name, "voter", "leader")
@@ -62,16 +86,7 @@ class Operator:
 
     def remove(self, name: str) -> None:
         """Removed, and waited for until it has ended by itself, if it ran."""
-        with self.client() as kv:
-            try:
-                kv.ask("member_remove", name=name)
-            except RequestError as error:
-                if error.code not in _PASSING:
-                    raise
-        give_up = time.monotonic() + _PATIENCE_S
-        while name in self.survey():
-            assert time.monotonic() < give_up, f"{name} is still a member"
-            time.sleep(_LOOK_S)
+        self._ask("member_remove", name=name)
         if name in self.cluster.processes:
             code = self.cluster.wait(name)
             assert code == Ending.REMOVED, (name, code, self.cluster.lines(name)[-500:])
@@ -86,6 +101,5 @@ class Operator:
         self.invite(name)
 
     def transfer(self, name: str = "") -> None:
-        with self.client() as kv:
-            kv.ask("leader_transfer", name=name)
+        self._ask("leader_transfer", name=name)
         self.made += 1
