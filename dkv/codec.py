@@ -115,8 +115,23 @@ def _peer_letter(fields: object) -> Any:
     if checker is None:
         raise Garbled("peer_letter_unknown")
     if not checker(fields[1:]):
-        raise Garbled("peer_letter_malformed")
+        return _of_another_version(fields)
     return CATALOGUE[fields[0]](*fields[1:])
+
+
+def _of_another_version(fields: tuple[Any, ...]) -> Any:
+    """New fields go last, with a default: a newer node's are left out, those that an older one
+    does not know yet are their defaults. Only then is a letter malformed."""
+    letter: Any = CATALOGUE[fields[0]]
+    told = fields[1 : 1 + len(letter._fields)]
+    names = letter._fields[len(told) :]
+    try:
+        found = (*told, *(letter._field_defaults[name] for name in names))
+    except KeyError as error:
+        raise Garbled("peer_letter_malformed") from error
+    if not _PEER_CHECKERS[fields[0]](found):
+        raise Garbled("peer_letter_malformed")
+    return letter(*found)
 
 
 # -- checkers: built once from the catalogue's own types -----------------------------------------

@@ -15,7 +15,7 @@ from dkv.limits import CHECK_BYTES, INT_MAX
 from dkv.messages import CATALOGUE, FROM_PEERS, LETTER_VERSION, Append, Envelope, Voted
 
 LETTERS = sorted(CATALOGUE.values(), key=lambda letter: TAGS[letter])
-SEALED = sorted(FROM_PEERS, key=lambda letter: TAGS[letter])
+SEALED: list[Any] = sorted(FROM_PEERS, key=lambda letter: TAGS[letter])
 ENVELOPE = Envelope(bytes(CLUSTER_ID_BYTES), bytes(CHECK_BYTES), "n1", 7, 8, 0, 0, bytes(8))
 VOTE = Voted(3, True)
 
@@ -95,10 +95,37 @@ def test_a_letter_of_the_inside_does_not_come_from_a_peer(letter: type) -> None:
         unseal(msgpack.packb((LETTER_VERSION, ENVELOPE, [(TAGS[letter],)])))
 
 
-@pytest.mark.parametrize("more", [(), (1, 2, 3)])
-def test_a_letter_with_fields_missing_or_too_many_is_refused(more: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("more", [(), (1,), (1, 2), (1, 2, 3)])
+def test_a_letter_without_a_field_that_has_no_default_is_refused(more: tuple[int, ...]) -> None:
     with pytest.raises(Garbled, match="peer_letter_malformed"):
         unseal(msgpack.packb((LETTER_VERSION, ENVELOPE, [(TAGS[Voted], *more)])))
+
+
+@pytest.mark.parametrize("letter", SEALED, ids=lambda letter: letter.__name__)
+def test_what_a_newer_version_adds_to_a_letter_is_left_out(letter: type) -> None:
+    @settings(max_examples=25)
+    @given(values(letter), st.sampled_from([(7,), ("x", None, 0.5), ((1, (b"y",)),)]))
+    def check(sent: Any, added: tuple[Any, ...]) -> None:
+        body = [(TAGS[letter], *sent, *added), (TAGS[Voted], *VOTE)]
+        _envelope, received = unseal(msgpack.packb((LETTER_VERSION, ENVELOPE, body)))
+        assert repr(received) == repr([sent, VOTE])
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "letter", [x for x in SEALED if x._field_defaults], ids=lambda letter: letter.__name__
+)
+def test_what_an_older_version_does_not_know_is_its_default(letter: Any) -> None:
+    @settings(max_examples=25)
+    @given(values(letter))
+    def check(sent: Any) -> None:
+        older = sent[: -len(letter._field_defaults)]
+        body = [(TAGS[letter], *older)]
+        _envelope, received = unseal(msgpack.packb((LETTER_VERSION, ENVELOPE, body)))
+        assert repr(received) == repr([letter(*older)])
+
+    check()
 
 
 @pytest.mark.parametrize(
