@@ -50,7 +50,7 @@ def recover(
             "--initial-cluster of one"
         )
     for path in (file, made):
-        if path is not None and path.exists():
+        if path is not None and path.exists() and (path.is_file() or any(path.iterdir())):
             raise Misconfigured(f"{path} exists: give another name, or move it away")
     chosen = _choose(folders, source, strict=bool(made or file))
     with tempfile.TemporaryDirectory(prefix="dkv-recover-") as room:
@@ -83,7 +83,7 @@ def _choose(folders: tuple[Path, ...], source: Path | None, *, strict: bool) -> 
     if source is not None and source not in folders:
         raise Misconfigured(f"--from {source}: it must be one of the directories given")
     sound: dict[Path, Survivor] = {}
-    damaged: dict[Path, Fault] = {}
+    unusable: dict[Path, Fault] = {}
     for folder in folders:
         try:
             with copy_of(folder) as copy, forwarded(copy) as (survivor, _state):
@@ -91,27 +91,27 @@ def _choose(folders: tuple[Path, ...], source: Path | None, *, strict: bool) -> 
         except Fault as fault:
             if fault.ending is Ending.LOCKED:
                 raise
-            damaged[folder] = fault
+            unusable[folder] = fault
     best = list(sound)[furthest(list(sound.values()))] if sound else None
     for folder in folders:
         click.echo(f"{folder}")
         if folder in sound and best is not None:
             _tell(sound[folder], loss(sound[folder], sound[best]))
         else:
-            click.echo(f"  damaged: {damaged[folder]}")
+            click.echo(f"  cannot be used: {unusable[folder]}")
     chosen = source or best
-    if chosen is None or chosen in damaged:
-        raise _refused(damaged, chosen or folders[0])
+    if chosen is None or chosen in unusable:
+        raise _refused(unusable, chosen or folders[0])
     click.echo(f"\nThe furthest: {best}")
-    if strict and damaged and source is None:
-        raise _refused(damaged, next(iter(damaged)))
+    if strict and unusable and source is None:
+        raise _refused(unusable, next(iter(unusable)))
     return chosen
 
 
-def _refused(damaged: dict[Path, Fault], folder: Path) -> Fault:
+def _refused(unusable: dict[Path, Fault], folder: Path) -> Fault:
     return Fault(
-        damaged[folder].ending,
-        f"{folder} is damaged, and may be the one that held most: {damaged[folder]}. To go on "
+        unusable[folder].ending,
+        f"{folder} cannot be used, and may be the one that held most: {unusable[folder]}. To go on "
         "without it, choose another one by --from DIR",
     )
 
