@@ -156,7 +156,13 @@ def _both_hold(index: int, one: Survivor, other: Survivor) -> bool:
 
 # -- what is made of it --------------------------------------------------------------------------
 def save(state: State, file: IO[bytes], wall: int) -> None:
-    """Write the whole store as a backup; `wall` as in `Origin`."""
+    """Write the whole store as a backup; `wall` as in `Origin`. Raises `Misconfigured` where
+    nothing was ever received."""
+    if not state.applied:
+        raise Misconfigured(
+            "this node had joined, and received nothing yet: there is nothing to go on with. Take "
+            "another directory"
+        )
     writer = Writer(file, origin_of(facts_of(state), wall))
     rows = Rows(state.store, state.revision)
     while versions := rows.take():

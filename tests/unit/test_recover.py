@@ -223,3 +223,18 @@ def test_a_damaged_directory_is_named_and_never_chosen(tmp_path: Path, name: str
     result = run(a, b, "--from", a, "--save", file)
     assert result.exit_code == 0, result.output
     assert examine(reader(file.read_bytes())).keys == 3
+
+
+def test_a_newcomer_that_had_received_nothing_is_no_beginning(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path / "a")
+    journal, witness, table = directory.journal(), directory.witness(), directory.table(7)
+    first = genesis(FOUNDING, LIMITS)
+    witness.write(recovery.NOTHING)
+    journal.create(Hard(FORMAT, "n4", 7, True, first.payload, first.check), ())
+    for each in (journal, witness, table, directory):
+        each.close()
+    b = make(tmp_path / "b", SHORT)
+    assert f"The furthest: {b}" in run(tmp_path / "a", b).output
+    result = run(tmp_path / "a", "--save", tmp_path / "f")
+    assert "received nothing yet" in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
