@@ -28,12 +28,12 @@ def items(kv: Client) -> list[Any]:
 def test_from_one_directory_of_three_a_new_cluster_with_all_it_held(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    with cluster.client() as kv:
+    in_use = recover(cluster, cluster.data_dir("n3"))
+    assert in_use.returncode == Ending.LOCKED, in_use.stderr
+    with cluster.client() as kv:  # the last of them are in no state.db yet when all are killed
         for number in range(200):
             kv.put(b"key/%d" % (number % 90), b"%d" % number)
         expected = items(kv)
-    in_use = recover(cluster, cluster.data_dir("n3"))
-    assert in_use.returncode == Ending.LOCKED, in_use.stderr
     with cluster.client("n3", read_level="serializable") as kv:
         _wait(lambda: items(kv) == expected)  # what was acknowledged is in its log too
     for name in cluster.names:
