@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,8 @@ def inspect(ctx: click.Context, folder: Path, as_json: bool) -> None:
 
     Ends with 0 where a node would start on it, else with the exit code that the node would have.
     """
-    if not (folder / "log.db").exists():
-        raise Misconfigured(f"{folder} is no data directory: there is no log.db in it")
-    _refuse_if_in_use(folder)
-    with tempfile.TemporaryDirectory(prefix="dkv-inspect-") as copy:
-        for file in (file for pattern in _FILES for file in folder.glob(pattern)):
-            shutil.copy2(file, Path(copy) / file.name)
-        report, problem = _examine(Path(copy))
+    with copy_of(folder) as copy:
+        report, problem = _examine(copy)
     if as_json:
         click.echo(json.dumps({**report, "problem": str(problem) if problem else None}, indent=2))
     else:
@@ -47,6 +44,19 @@ def inspect(ctx: click.Context, folder: Path, as_json: bool) -> None:
             click.echo(f"{name:<{width}}  {value}")
         click.echo(f"\n{problem or 'Sound: a node would start on it.'}")
     ctx.exit(int(problem.ending) if problem else 0)
+
+
+@contextmanager
+def copy_of(folder: Path) -> Iterator[Path]:
+    """A copy of a data directory, for as long as it is looked at. Raises `Misconfigured` where it
+    is none, `Fault` where a node has it."""
+    if not (folder / "log.db").exists():
+        raise Misconfigured(f"{folder} is no data directory: there is no log.db in it")
+    _refuse_if_in_use(folder)
+    with tempfile.TemporaryDirectory(prefix="dkv-inspect-") as copy:
+        for file in (file for pattern in _FILES for file in folder.glob(pattern)):
+            shutil.copy2(file, Path(copy) / file.name)
+        yield Path(copy)
 
 
 def _refuse_if_in_use(folder: Path) -> None:

@@ -4,8 +4,11 @@ Owns: the flags, and what is printed to go on with. Must never know what is in a
 """
 
 import secrets
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from random import SystemRandom
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,51 +21,75 @@ from dkv.security.trust import load_trust
 SALT_BYTES = 16
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
+Command = Callable[..., None]
+
+
+def cluster_options(*, required: bool) -> Callable[[Command], Command]:
+    """What the new cluster is told; `dkv recover` asks for it too."""
+    options = (
+        click.option("--name", required=required, envvar="DKV_NAME", help="The node's name."),
+        click.option(
+            "--initial-cluster",
+            required=required,
+            envvar="DKV_INITIAL_CLUSTER",
+            metavar="NAME=HOST:PORT,…",
+            help="Every member of the new cluster, as its nodes will be told.",
+        ),
+        click.option(
+            "--initial-cluster-token",
+            default="dkv",
+            show_default=True,
+            envvar="DKV_INITIAL_CLUSTER_TOKEN",
+            help="As its nodes will be told.",
+        ),
+        click.option(
+            "--peer-trusted-ca-file",
+            "trust",
+            type=_FILE,
+            envvar="DKV_PEER_TRUSTED_CA_FILE",
+            help="The trust file of the new cluster's authority.",
+        ),
+        click.option(
+            "--insecure",
+            is_flag=True,
+            envvar="DKV_INSECURE",
+            help="It will run without certificates.",
+        ),
+    )
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+class Told(NamedTuple):
+    """What these options say."""
+
+    name: str
+    initial_cluster: str
+    initial_cluster_token: str
+    trust: Path | None
+    insecure: bool
+
+    def founding(self, salt: bytes) -> Founding:
+        if (self.trust is None) != self.insecure:
+            raise Misconfigured("give --peer-trusted-ca-file, or --insecure: one of them")
+        members = parse_members(self.initial_cluster, "--initial-cluster")
+        if check_name(self.name, "--name") not in members:
+            words = f"--initial-cluster names {', '.join(members)}, and not {self.name}"
+            raise Misconfigured(words)
+        authority = load_trust(self.trust).authority if self.trust else b""
+        return Founding(authority, self.initial_cluster_token, tuple(members), salt)
+
 
 @click.command()
 @click.argument("file", type=_FILE)
-@click.option("--name", required=True, envvar="DKV_NAME", help="The node's name.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="DKV_DATA_DIR",
     help="Where to; it must not exist, or be empty.  [default: NAME.dkv]",
 )
-@click.option(
-    "--initial-cluster",
-    required=True,
-    envvar="DKV_INITIAL_CLUSTER",
-    metavar="NAME=HOST:PORT,…",
-    help="Every member of the new cluster, as its nodes will be told.",
-)
-@click.option(
-    "--initial-cluster-token",
-    default="dkv",
-    show_default=True,
-    envvar="DKV_INITIAL_CLUSTER_TOKEN",
-    help="As its nodes will be told.",
-)
-@click.option(
-    "--peer-trusted-ca-file",
-    "trust",
-    type=_FILE,
-    envvar="DKV_PEER_TRUSTED_CA_FILE",
-    help="The trust file of the new cluster's authority.",
-)
-@click.option(
-    "--insecure", is_flag=True, envvar="DKV_INSECURE", help="It will run without certificates."
-)
+@cluster_options(required=True)
 @click.option("--salt", metavar="HEX", help="What the first `dkv restore` of this cluster printed.")
-def restore(
-    file: Path,
-    name: str,
-    data_dir: Path | None,
-    initial_cluster: str,
-    initial_cluster_token: str,
-    trust: Path | None,
-    insecure: bool,
-    salt: str | None,
-) -> None:
+def restore(file: Path, data_dir: Path | None, salt: str | None, **told: Any) -> None:
     """Make the data directory of a new cluster's member from the backup FILE.
 
     Once for each member: the first run prints a salt, the others are given it with --salt. The new
@@ -70,24 +97,25 @@ def restore(
     serves when every one has voted. Keys, values and revisions are those of the backup; sessions
     are not.
     """
-    if (trust is None) != insecure:
-        raise Misconfigured("give --peer-trusted-ca-file, or --insecure: one of them")
-    members = parse_members(initial_cluster, "--initial-cluster")
-    if check_name(name, "--name") not in members:
-        raise Misconfigured(f"--initial-cluster names {', '.join(members)}, and not {name}")
-    authority = load_trust(trust).authority if trust else b""
-    drawn = secrets.token_bytes(SALT_BYTES) if salt is None else _read_salt(salt)
-    founding = Founding(authority, initial_cluster_token, tuple(members), drawn)
+    name = told["name"]
+    founding = Told(**told).founding(draw_salt() if salt is None else _read_salt(salt))
+    make_member(file, data_dir or Path(f"{name}.dkv"), name, founding)
+    others = [other for other in founding.names if other != name]
+    if others and salt is None:
+        click.echo(f"\nFor {', '.join(others)}: the same with --salt {founding.salt.hex()}")
+
+
+def make_member(file: Path, folder: Path, name: str, founding: Founding) -> None:
     contents = believe(file)
-    folder = data_dir or Path(f"{name}.dkv")
     with reading(file) as reader:
         make_directory(folder, name, founding, contents, reader.versions(), SystemRandom())
     click.echo(f"{folder}: {name}, {contents.keys:,} keys, revision {contents.origin.revision}")
     click.echo(f"cluster id  {founding.cluster_id().hex()}")
-    click.echo(f"salt        {drawn.hex()}")
-    others = [other for other in members if other != name]
-    if others and salt is None:
-        click.echo(f"\nFor {', '.join(others)}: the same with --salt {drawn.hex()}")
+    click.echo(f"salt        {founding.salt.hex()}")
+
+
+def draw_salt() -> bytes:
+    return secrets.token_bytes(SALT_BYTES)
 
 
 def _read_salt(text: str) -> bytes:

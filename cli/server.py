@@ -19,6 +19,7 @@ from cli.inspection import inspect
 from cli.joining import Joiner
 from cli.local import local
 from cli.options import DURATION
+from cli.recover import recover
 from cli.restore import restore
 from dkv import __version__
 from dkv.config import Files, Settings
@@ -200,6 +201,7 @@ _DEFAULT = click.core.ParameterSource.DEFAULT
 dkv.add_command(local)
 dkv.add_command(inspect)
 dkv.add_command(restore)
+dkv.add_command(recover)
 
 
 # -- from flags to settings ----------------------------------------------------------------------

@@ -48,7 +48,7 @@ def save(run: Choices, file: Path, force: bool) -> None:
     """
     if file.exists() and not force:
         raise Ended(f"{file} exists: give another name, or --force", Exit.USAGE)
-    with run.client() as kv, _partial(file) as growing:
+    with run.client() as kv, growing_file(file) as growing:
         writer, digest = _save(kv, growing)
     facts = {"file": str(file), "versions": writer.versions, "bytes": writer.bytes}
     words = f"{file}: {writer.versions:,} versions, {decimal(writer.bytes)}"
@@ -76,7 +76,7 @@ def _progress() -> Progress:
 
 
 @contextmanager
-def _partial(file: Path) -> Iterator[IO[bytes]]:
+def growing_file(file: Path) -> Iterator[IO[bytes]]:
     """FILE.partial, for its owner alone; renamed when everything is on the disk, gone when not."""
     partial = file.with_name(f"{file.name}.partial")
     try:
