@@ -36,6 +36,7 @@ class Churn:
         self.made: Counter[str] = Counter()
         self.ever_removed: set[str] = set()
         self.removing = False
+        self.doubtful: set[str] = set()  # asked to be removed, and nobody knows whether they were
         self.busy = False
         self.over = False
         self._given = self.size
@@ -60,7 +61,7 @@ class Churn:
 
     def may_lose(self) -> int:
         """How many more voters may lose their disks."""
-        if self.removing:
+        if self.removing or self.doubtful:
             return 0
         least = min(len(self.config().voters), self.size)
         return (least - 1) // 2 - len(self.lost)
@@ -114,7 +115,13 @@ class Churn:
     def _remove(self, name: str, then: Callable[[], None]) -> None:
         self.busy = self.removing = True
         self.ever_removed.add(name)
-        self._ask("member_remove", {"name": name}, then)
+        self.doubtful.add(name)
+
+        def removed() -> None:
+            self.doubtful.discard(name)
+            then()
+
+        self._ask("member_remove", {"name": name}, removed)
 
     def _replace(self, who: int) -> None:
         """A member's disk is given up, and its name begins anew: one that was lost, if there is."""
