@@ -127,6 +127,8 @@ class Invariants:
             check = self.applied[entry.index]
             self._hold(check == entry.check, name, "applies another entry", entry.index)
             if name not in self.distrusted:
+                if entry.kind in CONFIGURING and entry.index > self._config.index:
+                    self._config = after(entry, self._config)
                 held = node.disk.holds(entry.index, entry.check)
                 self._hold(held, name, "has not saved", entry.index)
 
@@ -143,8 +145,6 @@ class Invariants:
         for other in self._nodes.values():
             if other.leads and other.raft.term > term:
                 self._has(other, index)
-        if entry.kind in CONFIGURING and is_of_this_history:
-            self._config = after(entry, self._config)
         if entry.kind == Kind.COMMANDS:
             self._count_retries(entry)
 
