@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dkv.kv.snapshot import Sessions, pack_head, running_check
 from dkv.kv.state import State
 from dkv.kv.version import row_of_packed
-from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, SUB_MAX
+from dkv.limits import CHUNK_BYTES, COPIES_MAX, COPY_US, SUB_MAX, first_within
 from dkv.messages import Copied, Copy
 
 
@@ -35,7 +35,7 @@ class Copying:
         if asked.row // SUB_MAX > state.revision:
             return None  # the member has more than this replica
         found = state.store.scan(asked.row)
-        versions = _fitting(found)
+        versions = first_within(CHUNK_BYTES, found, len)
         last = row_of_packed(versions[-1]) if versions else asked.row
         if len(versions) < len(found) or state.store.scan(last):
             return _chunk(asked, 0, versions, (), b"", more=True)
@@ -67,16 +67,6 @@ class Copying:
         sessions = tuple(held.sessions[asked.place : end])
         more = end < len(held.sessions)
         return _chunk(asked, asked.place, versions, sessions, held.head, more=more)
-
-
-def _fitting(versions: list[bytes]) -> tuple[bytes, ...]:
-    """The first ones, about CHUNK_BYTES of them, at least one."""
-    size = 0
-    for count, packed in enumerate(versions):
-        size += len(packed)
-        if count and size > CHUNK_BYTES:
-            return tuple(versions[:count])
-    return tuple(versions)
 
 
 def _chunk(

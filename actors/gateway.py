@@ -300,10 +300,13 @@ class Gateway:
             self._ledger.hold(held, self._now.us + _HOLD_US, batch.attempt + 1)
 
     def _told(self, letter: Told) -> None:
-        batch = self._ledger.take(letter.batch)
-        if batch is None or batch.members[0].done:
+        batch = self._ledger.get(letter.batch)
+        if batch is None or batch.members[0].asked.request.edge != "lead":
+            return  # it has been given up; or a member's letter names what was no question
+        self._ledger.take(letter.batch)
+        pending = batch.members[0]
+        if pending.done:
             return
-        (pending,) = batch.members
         answer = asking.read(letter)
         if answer.code in asking.PASSING and answer.applied == "no":
             pending.refused += 1

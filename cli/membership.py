@@ -5,7 +5,8 @@ the leader decides; what a change would mean is in `outlook`.
 """
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -195,6 +196,29 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
 
 
 # -- other changes -------------------------------------------------------------------------------
+class OneStep(NamedTuple):
+    """A change that is one request: what it is called, what it means, what is said of it."""
+
+    op: str
+    steps: Callable[[dict[str, Any], str], list[Step]]
+    objection: Callable[[dict[str, Any], str], str]
+    done: str
+
+    def take(self, run: Choices, name: str, *, force: bool, dry_run: bool) -> None:
+        with run.client() as kv:
+            if dry_run:
+                survey = kv.ask("member_list")
+                objection = self.objection(survey, name)
+                _show(run, survey, self.steps(survey, name), objection, force=force)
+                return
+            kv.ask(self.op, name=name, force=force)
+            note(f"{name} {self.done}")
+
+
+_PROMOTION = OneStep("member_promote", outlook.promoting, outlook.objection_to_promoting, "votes")
+_REMOVAL = OneStep("member_remove", outlook.removing, outlook.objection_to_changing, "is removed")
+
+
 @member.command()
 @click.argument("name")
 @_force
@@ -202,14 +226,7 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
 @click.pass_obj
 def promote(run: Choices, name: str, force: bool, dry_run: bool) -> None:
     """Let the learner NAME vote."""
-    with run.client() as kv:
-        if dry_run:
-            survey = kv.ask("member_list")
-            objection = outlook.objection_to_promoting(survey, name)
-            _show(run, survey, outlook.promoting(survey, name), objection, force=force)
-            return
-        kv.ask("member_promote", name=name, force=force)
-        note(f"{name} votes")
+    _PROMOTION.take(run, name, force=force, dry_run=dry_run)
 
 
 @member.command()
@@ -219,14 +236,7 @@ def promote(run: Choices, name: str, force: bool, dry_run: bool) -> None:
 @click.pass_obj
 def remove(run: Choices, name: str, force: bool, dry_run: bool) -> None:
     """Remove the member NAME: it learns it, ends, and its disk never counts again."""
-    with run.client() as kv:
-        if dry_run:
-            survey = kv.ask("member_list")
-            objection = outlook.objection_to_changing(survey, name)
-            _show(run, survey, outlook.removing(survey, name), objection, force=force)
-            return
-        kv.ask("member_remove", name=name, force=force)
-        note(f"{name} is removed")
+    _REMOVAL.take(run, name, force=force, dry_run=dry_run)
 
 
 @member.command()

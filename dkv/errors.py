@@ -53,6 +53,8 @@ class Code(IntEnum):
     STOPPING = 31
     NOT_READY = 32
     TIMEOUT = 33
+    LOST = 34  # made by the client: its connection ended after it had sent
+    QUOTA = 35
     CHANGE_PENDING = 40
     ALREADY_MEMBER = 41
     NO_SUCH_MEMBER = 42
@@ -63,8 +65,6 @@ class Code(IntEnum):
     ANOTHER_DISK = 47
     MEMBERS_FULL = 48
     HEIR_UNFIT = 49
-    LOST = 34  # made by the client: its connection ended after it had sent
-    QUOTA = 35
 
 
 class Rule(NamedTuple):

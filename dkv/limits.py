@@ -7,9 +7,12 @@ Two kinds. `ClusterLimits` decide what a replicated command means, so every memb
 same ones: they are part of the first entry of the log. The others are one node's own business.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from dkv.errors import Misconfigured
+
+T = TypeVar("T")
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -153,6 +156,16 @@ def client_frame_bytes_max(limits: ClusterLimits) -> int:
     """The largest frame a client may send before libzmq ends its connection: well above the limit
     of a request, so that one which is too large is told so."""
     return max(CLIENT_FRAME_BYTES, limits.request_bytes_max + FRAME_MARGIN_BYTES)
+
+
+def first_within(bytes_max: int, items: Sequence[T], size_of: Callable[[T], int]) -> tuple[T, ...]:
+    """The first items, at least one, as many as have `bytes_max` together."""
+    size = 0
+    for count, item in enumerate(items):
+        size += size_of(item)
+        if count and size > bytes_max:
+            return tuple(items[:count])
+    return tuple(items)
 
 
 def check_limits(limits: ClusterLimits, timing: Timing) -> None:

@@ -60,7 +60,7 @@ class Candidate(Election):
 def ask_for_pre_votes(raft: "Raft", role: PreCandidate) -> None:
     raft.counters.add("pre_elections")
     last = raft.tail.last
-    for peer in raft.others:
+    for peer in raft.other_voters:
         raft.post(peer, PreVote(raft.term + 1, last.index, last.term))
 
 
@@ -71,7 +71,7 @@ def ask_for_votes(raft: "Raft", role: Candidate) -> None:
     raft.vote = raft.disk
     last = raft.tail.last
     request = RequestVote(raft.term, last.index, last.term, role.handed)
-    sealed = [(peer, request) for peer in raft.others]
+    sealed = [(peer, request) for peer in raft.other_voters]
     raft.write(sealed=[*sealed, (raft.me, Voted(raft.term, True))])
 
 

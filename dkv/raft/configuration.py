@@ -168,12 +168,10 @@ class Reigns:
             self._known.pop()
         return self.now
 
-    def settle(self, commit: int) -> bool:
-        """Everything through `commit` stays; whether that made another one the settled one."""
-        before = self._known[0]
+    def settle(self, commit: int) -> None:
+        """Everything through `commit` stays."""
         while len(self._known) > 1 and self._known[1].index <= commit:
             del self._known[0]
-        return self._known[0] is not before
 
 
 def pack(config: Configuration) -> bytes:

@@ -118,7 +118,7 @@ class Raft:
         self.introductions = Introductions(told, self.config)
         self.own = next((m for m in told if m[0] == start.name), None)  # as this node was told
         self.certificate = certificate
-        self.announced_us = 0
+        self.announce_us = 0  # when to look again whether the leader knows where this node is
         self.leaving_us = 0  # when this node ends, for it was removed
 
     # -- letters out -----------------------------------------------------------------------------
@@ -132,8 +132,8 @@ class Raft:
         return heard if disk in (0, heard.disk) else Peer(name, disk, 0)
 
     @property
-    def others(self) -> tuple[Peer, ...]:
-        """The voters beside this node: whose votes are asked for."""
+    def other_voters(self) -> tuple[Peer, ...]:
+        """Whose votes are asked for."""
         return tuple(self.peer(name) for name in self.config.voters if name != self.name)
 
     def write(
@@ -270,6 +270,7 @@ class Raft:
         if not held or tail.term_at(position.index) != position.term:
             self._rebase(position, letter)
         self.commit = max(self.commit, position.index)
+        self.reigns.settle(self.commit)
         self.handed = max(self.handed, position.index)
         self.durable = max(self.durable, position.index)
         self.consumed(position.index)

@@ -14,7 +14,13 @@ from dkv.address import Local, Peer
 from dkv.entries import Batch, Entry, Kind, entry_bytes, follow, pack_agreed, pack_batch
 from dkv.errors import Code
 from dkv.ids import UNKNOWN
-from dkv.limits import APPEND_BYTES_MAX, MS, UNAPPLIED_BYTES_MAX, UNCOMMITTED_BYTES_MAX
+from dkv.limits import (
+    APPEND_BYTES_MAX,
+    MS,
+    UNAPPLIED_BYTES_MAX,
+    UNCOMMITTED_BYTES_MAX,
+    first_within,
+)
 from dkv.messages import (
     Append,
     Appended,
@@ -65,6 +71,7 @@ class Leader:
         self.progress: dict[str, Progress] = {}  # of every member that has a disk
         self.voters: list[Progress] = []
         self.learners: list[Progress] = []
+        self.decides_alone = False
         self.heir = ""  # who is to lead next; no proposals meanwhile
         self.heir_told = False
         self.handover_until_us = 0
@@ -110,14 +117,13 @@ class Leader:
         for name, disk in config.members:
             if config.is_formed and not disk:
                 continue  # invited: nobody has come
-            old = known.get(name)
-            fresh = old is None or old.disk not in (UNKNOWN, disk)
-            if fresh:
-                old = Progress(name, max(self.first, raft.tail.last.index), raft.now.us)
-            assert old is not None
-            self.progress[name] = old
+            progress = known.get(name)
+            if progress is None or progress.disk not in (UNKNOWN, disk):
+                progress = Progress(name, max(self.first, raft.tail.last.index), raft.now.us)
+            self.progress[name] = progress
         self.voters = [self.progress[name] for name in config.voters]
         self.learners = [p for n, p in self.progress.items() if n not in config.voters]
+        self.decides_alone = config.voters == (raft.name,)
 
     # -- the log ---------------------------------------------------------------------------------
     def tick(self, raft: "Raft") -> int:
@@ -330,7 +336,7 @@ def take_fetched(raft: "Raft", lead: Leader, letter: Fetched) -> None:
             check = held[0].check
         rows = [e for e in held if e.index > prev]
         if check is not None and rows and rows[0].index == progress.next:
-            _send(raft, progress, check, _fitting(rows))
+            _send(raft, progress, check, first_within(APPEND_BYTES_MAX, rows, entry_bytes))
 
 
 def _is_mine(raft: "Raft", entry: Entry) -> bool:
@@ -339,15 +345,6 @@ def _is_mine(raft: "Raft", entry: Entry) -> bool:
     return (
         tail.base.index < entry.index <= tail.last.index and tail.term_at(entry.index) == entry.term
     )
-
-
-def _fitting(entries: list[Entry]) -> tuple[Entry, ...]:
-    size = 0
-    for count, entry in enumerate(entries):
-        size += entry_bytes(entry)
-        if count and size > APPEND_BYTES_MAX:
-            return tuple(entries[:count])
-    return tuple(entries)
 
 
 # -- the state, for a member that is behind the log ----------------------------------------------
@@ -451,9 +448,7 @@ def write_unwritten(raft: "Raft", lead: Leader) -> None:
         entries, lead.unwritten = lead.unwritten, []
         last = raft.tail.last
         sealed = ((raft.me, Appended(raft.term, last.index, last.check)),)
-        raft.write(
-            entries=entries, sealed=sealed, quiet=any(p.name != raft.name for p in lead.voters)
-        )
+        raft.write(entries=entries, sealed=sealed, quiet=not lead.decides_alone)
 
 
 def beat(raft: "Raft", lead: Leader) -> None:

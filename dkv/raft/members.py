@@ -132,12 +132,13 @@ def _transfer(raft: "Raft", lead: "Leader", asker: Asker, question: questions.Qu
     fit = handover.fitting(raft, lead)
     if name and raft.config.seat(name) is None:
         raise Impossible(Code.NO_SUCH_MEMBER, f"{name} is no member")
-    if (name or fit[:1]) and (name in fit or not name) and fit:
-        handover.begin(raft, lead, name or fit[0])
-        lead.heir_askers.append(asker)
-        return
-    who = f"{name} does not vote, or is not up and caught up" if name else "no other voter is up"
-    raise Impossible(Code.HEIR_UNFIT, who)
+    if name and name not in fit:
+        words = f"{name} does not vote, or is not up and caught up"
+        raise Impossible(Code.HEIR_UNFIT, words)
+    if not fit:
+        raise Impossible(Code.HEIR_UNFIT, "no other voter is up")
+    handover.begin(raft, lead, name or fit[0])
+    lead.heir_askers.append(asker)
 
 
 _OPS: dict[str, Callable[["Raft", "Leader", Asker, questions.Question], None]] = {
@@ -241,20 +242,14 @@ def promote_who_is_close(raft: "Raft", lead: "Leader") -> None:
 
 def announce(raft: "Raft", whom: Peer | None, lead: "Leader | None") -> None:
     """A member whose address or key is another than the configuration's says so to the leader."""
+    is_first, raft.announce_us = not raft.announce_us, raft.now.us + _ANNOUNCE_EVERY_US
     own, seat = raft.own, raft.config.seat(raft.name)
-    if own is None or whom is None or seat is None or seat.disk != raft.disk:
-        return
+    if is_first or own is None or whom is None or seat is None or seat.disk != raft.disk:
+        return  # (at first, news may be on its way to this node, too)
     name, peer, key, client = own
-    if all(
-        not new or new == old
-        for new, old in zip(own[1:], (seat.peer, seat.key, seat.client), strict=True)
-    ):
+    known = (seat.peer, seat.key, seat.client)
+    if all(new in ("", b"", old) for new, old in zip(own[1:], known, strict=True)):
         return
-    if not raft.announced_us:
-        raft.announced_us = raft.now.us  # news may be on its way to this node, too
-    if raft.now.us - raft.announced_us < _ANNOUNCE_EVERY_US:
-        return
-    raft.announced_us = raft.now.us
     raft.counters.add("announcements")
     fields = {"name": name, "disk": raft.disk, "peer_address": peer, "client_address": client}
     question = questions.pack(questions.Question("join", fields, name, key, raft.certificate))
@@ -269,7 +264,7 @@ def end_if_removed(raft: "Raft") -> None:
     if raft.leaving_us:
         if raft.now.us >= raft.leaving_us:
             raise Fault(Ending.REMOVED, removed_words(raft.name, raft.reigns.settled.index))
-    elif raft.reigns.settled.has_removed(raft.disk):
+    elif raft.reigns.settled.removed and raft.reigns.settled.has_removed(raft.disk):
         raft.leaving_us = raft.now.us + _LEAVING_US
 
 

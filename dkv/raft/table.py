@@ -352,7 +352,8 @@ def end_turn(raft: Raft) -> Outbox:
     """Everything has been received: what time has brought, and what follows from both."""
     _pass_time(raft)
     role = raft.role
-    members.announce(raft, *_whom(raft))
+    if raft.now.us >= raft.announce_us:
+        members.announce(raft, *_whom(raft))
     if isinstance(role, Leader):
         leader.open_when_all_have_formed(raft, role)
         members.promote_who_is_close(raft, role)

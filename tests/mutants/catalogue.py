@@ -65,8 +65,9 @@ CATALOGUE = (
             Edit(
                 candidate,
                 "ask_for_votes",
-                "    sealed = [(peer, request) for peer in raft.others]\n",
-                "    sealed = []\n    for peer in raft.others:\n        raft.post(peer, request)\n",
+                "    sealed = [(peer, request) for peer in raft.other_voters]\n",
+                "    sealed = []\n"
+                "    for peer in raft.other_voters:\n        raft.post(peer, request)\n",
             ),
         ),
     ),

@@ -69,7 +69,7 @@ def draw(seed: int, seconds: int = SECONDS) -> Plan:
     if retention == RETENTION:
         return plan
     absences = _absences(more, size, seconds * 1_000)
-    return plan._replace(steps=tuple(sorted([*plan.steps, *absences], key=lambda s: s.at_ms)))
+    return plan._replace(steps=tuple(sorted([*plan.steps, *absences], key=_when)))
 
 
 def _log(dice: Random) -> tuple[Retention, int]:

@@ -78,11 +78,12 @@ def test_what_is_committed_settles() -> None:
     reigns = Reigns([UNFORMED])
     for entry in (FORMED, OPENED, members(4, *SEATS[:2])):
         reigns.take(entry)
-    assert not reigns.settle(1)
-    assert reigns.settle(3)
+    reigns.settle(1)
+    assert reigns.settled == UNFORMED
+    reigns.settle(3)
     assert reigns.settled == opened()
     assert reigns.now.index == 4
-    assert reigns.settle(9)
+    reigns.settle(9)
     assert reigns.settled is reigns.now
 
 
