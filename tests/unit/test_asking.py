@@ -7,7 +7,7 @@ import pytest
 
 from actors.admission import Principal
 from dkv.errors import Code
-from dkv.messages import Ask, Roster, Told
+from dkv.messages import Ask, Propose, Roster, Told
 from dkv.raft.questions import Question, unpack
 from dkv.requests import TABLE, Malformed, Role, pack_command
 from tests.unit.front import TTL_US, Front
@@ -231,3 +231,14 @@ def test_an_answer_that_is_not_understood_harms_nobody(junk: bytes, code: int) -
     made = front("admin")
     made.handle(Told(ask(made, REMOVE).batch, code, junk, "yes"))
     assert made.error()[1] == "unknown"
+
+
+def test_an_answer_that_names_what_was_no_question_changes_nothing() -> None:
+    """A member's letter may name any batch: writes that wait in it are not its business."""
+    made = Front()
+    made.command(pack_command("put", key=b"k", value=b"v"))
+    (batch,) = (letter.batch for letter in made.inside if isinstance(letter, Propose))
+    told(made, batch, Code.OK, {})
+    told(made, batch, Code.BAD_REQUEST, "no")
+    told(made, 2**40, Code.OK, {})
+    assert made.replies == []
