@@ -108,7 +108,7 @@ RULES: dict[Code, Rule] = {
     Code.NOT_READY: Rule("later", "This node is still checking its data; use another, or wait."),
     Code.TIMEOUT: Rule("same", "The outcome is unknown; a retry in the same session is safe."),
     Code.CHANGE_PENDING: Rule("later", "Another change of the members is under way; wait for it."),
-    Code.ALREADY_MEMBER: Rule("never", "It is a member already: `dkvctl member list` shows it."),
+    Code.ALREADY_MEMBER: Rule("never", "`dkvctl member list` shows it."),
     Code.NO_SUCH_MEMBER: Rule("never", "`dkvctl member list` shows the members' names."),
     Code.NOT_A_LEARNER: Rule("never", "Only a learner that has joined can be promoted."),
     Code.NOT_CAUGHT_UP: Rule("later", "Wait until its lag is small: `dkvctl member list`."),
