@@ -43,6 +43,8 @@ from dkv.requests import PROTOCOL, TABLE, pack_command
 
 _BACKOFF_US = 20 * MS
 _BACKOFF_US_MAX = 500 * MS
+_FULL = (Code.DISK_LOW, Code.QUOTA)  # it may be the leader alone; else a person must act
+_FULL_TRIES = 5  # within 0.6 s
 _LOOK_AROUND_US = 5_000 * MS
 _EARLIER_US = 50 * MS
 _PRESENT = b"present"  # the id of the request that shows the certificate
@@ -415,6 +417,8 @@ class Core:
             call.unsure = True
         again = error.retry in ("same", "later", "other")
         if error.applied == "unknown" and not call.may_repeat:
+            again = False
+        if error.code in _FULL and call.tries >= _FULL_TRIES:
             again = False
         if not again or self.now_us >= call.deadline_us:
             self._end_refused(call, error)
