@@ -42,7 +42,7 @@ def client(
     client keeps. Needs no cluster.
 
     CMD starts the client's driver, a program that does what the lines on its stdin say: see
-    docs/protocol.md, section 14. Exits with 8 if a rule is broken.
+    docs/protocol.md, section 13. Exits with 8 if a rule is broken.
     """
     unknown = [rule for rule in chosen if rule not in rules.CLIENT]
     if unknown:

@@ -68,4 +68,31 @@ CLIENT: dict[str, str] = {
     "C81": "A session is closed when its owner ends.",
 }
 
+SERVER: dict[str, str] = {
+    "S1": "An answer has the form of its message: three frames, one, or a delimiter before them.",
+    "S2": "A request id of 1 to 32 bytes comes back as it was.",
+    "S3": "What is no message of `DKV1` gets no answer, and the connection goes on.",
+    "S4": "Fields that are not known are ignored, around a command and in it.",
+    "S5": "An `op` that is not known is `unsupported`, definitely.",
+    "S6": "A field that is missing or of another type is `bad_request`; one that is nil is absent.",
+    "S7": "A field at its limit is taken; beyond it bytes are `too_large`, an int `bad_request`.",
+    "S8": "A result has the fields of section 5 with their types, beside `revision` and `node`.",
+    "S9": "An error has the fields of section 7, and the `retry` of its code.",
+    "S10": "Each request of an array is answered by itself, under its position.",
+    "S11": "A body that is bad as a whole gets one error without `position`; nothing is done.",
+    "S12": "Replies come in a burst only to who set `burst`, each with its `id`; none is missing.",
+    "S13": "What is refused changes nothing.",
+    "S14": "A retry in its session gets the first attempt's answer, and is not executed again.",
+    "S15": "Another command under a sequence that is taken is `sequence_reused`.",
+    "S16": "A sequence below `lowest` is `stale`, one too far beyond it `sequence_window`.",
+    "S17": "A session that is closed, or never was, is `session_lost`.",
+    "S18": "`expected`: done at that revision, else `condition_failed` with `key_revision`.",
+    "S19": "A list is in order and within its range; its pages are of one moment.",
+    "S20": "A token is refused with another range, and taken at its own.",
+    "S21": "A serializable read has `lag_ms`; a level that is not known is `bad_request`.",
+    "S22": "A key that is twice in a map, an extension type and nested arrays are `bad_request`.",
+    "S23": "A guest is answered `certificate_needed`, also to an array, and may present then.",
+    "S24": "A certificate of another key is `certificate_refused`.",
+}
+
 ADVISED = frozenset(("C43", "C44", "C71", "C81"))
