@@ -5,7 +5,9 @@ does.
 """
 
 import os
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -13,7 +15,12 @@ from cli.endings import Ended, Exit
 from cli.options import Choices, Group, SharedOptions
 from cli.output import Record, emit_rows, shown
 from dkv.conformance import rules
-from dkv.conformance.judging import BROKEN, SKIPPED, Verdict, judge_client
+from dkv.conformance.asking import Door
+from dkv.conformance.driver import Broken
+from dkv.conformance.judging import judge_client
+from dkv.conformance.trials import judge_server
+from dkv.conformance.verdicts import BROKEN, SKIPPED, Verdict
+from dkv.security.identity import load_identity
 
 _COLUMNS = ("rule", "outcome", "play", "words")
 
@@ -44,15 +51,46 @@ def client(
     CMD starts the client's driver, a program that does what the lines on its stdin say: see
     docs/protocol.md, section 13. Exits with 8 if a rule is broken.
     """
-    unknown = [rule for rule in chosen if rule not in rules.CLIENT]
-    if unknown:
-        raise click.UsageError(f"there is no rule {unknown[0]}: see --list")
+    _check(chosen, rules.CLIENT)
     if only_list:
         _list(run, rules.CLIENT)
         return
     if not command:
         raise click.UsageError("say how the driver is started: dkvctl conformance client -- CMD")
     _say(run, judge_client(command, chosen, jobs), rules.CLIENT, verbose)
+
+
+@conformance.command(cls=SharedOptions)
+@click.option("--rule", "chosen", multiple=True, metavar="S7", help="Only this rule; repeatable.")
+@click.option("--list", "only_list", is_flag=True, help="Name the rules, and try none.")
+@click.pass_obj
+def server(run: Choices, chosen: tuple[str, ...], only_list: bool) -> None:
+    """Ask a live node, rule by rule, and say which it keeps: the first one of --endpoint.
+
+    Needs the role writer. Keys below conformance/ are written, and deleted in the end. Exits with 8
+    if a rule is broken.
+    """
+    _check(chosen, rules.SERVER)
+    if only_list:
+        _list(run, rules.SERVER)
+        return
+    asked = run.client_options()
+    identity = None
+    if not asked.get("insecure"):
+        cert, key, trust = (Path(asked[name]) for name in ("cert", "key", "cacert"))
+        passphrase = asked["passphrase"]
+        identity = load_identity(cert, key, trust, int(time.time()), passphrase=passphrase)
+    door = Door(asked["endpoints"][0], identity, asked["timeout"])
+    try:
+        _say(run, judge_server(door, chosen), rules.SERVER)
+    except Broken as broken:
+        raise Ended(f"{door.address} cannot be tried: {broken}", Exit.UNAVAILABLE) from None
+
+
+def _check(chosen: tuple[str, ...], table: dict[str, str]) -> None:
+    unknown = [rule for rule in chosen if rule not in table]
+    if unknown:
+        raise click.UsageError(f"there is no rule {unknown[0]}: see --list")
 
 
 def _list(run: Choices, table: dict[str, str]) -> None:

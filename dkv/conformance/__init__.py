@@ -13,4 +13,7 @@ the rules of docs/protocol.md, which are numbered (`rules`).
     scene     what plays are written in
     plays/    by subject
     judging   a verdict for each play and for each rule of the wire
+    asking    connections of a stranger to a node
+    trials    what is asked of a node, and what must come back
+    verdicts  what both halves say
 """

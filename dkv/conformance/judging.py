@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from dkv.conformance.cast import Cast
 from dkv.conformance.driver import Broken
@@ -18,24 +17,11 @@ from dkv.conformance.plays import answers, nodes, retries, security, writes
 from dkv.conformance.rules import ADVISED, CLIENT
 from dkv.conformance.scene import PLAYS, Play
 from dkv.conformance.stage import Stage
+from dkv.conformance.verdicts import ADVICE, BROKEN, PASSED, SKIPPED, Verdict
 from dkv.limits import SEQUENCE_WINDOW
 
 SUBJECTS = (answers, nodes, retries, security, writes)  # they declare their plays
-PASSED, BROKEN, ADVICE, SKIPPED = "passed", "BROKEN", "advice", "skipped"
-
 _TRACE = 40  # requests shown of a rule that is broken
-
-
-class Verdict(NamedTuple):
-    """On a rule: how it was kept (one of the four above), and why, where that is not plain; what
-    was asked of the nodes, and what the driver printed."""
-
-    rule: str
-    outcome: str
-    play: str = ""
-    words: str = ""
-    trace: tuple[str, ...] = ()
-    stderr: str = ""
 
 
 def judge_client(

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dkv.conformance.judging import ADVICE, BROKEN, PASSED, SKIPPED, Verdict, judge_client
+from dkv.conformance.judging import judge_client
 from dkv.conformance.rules import CLIENT
+from dkv.conformance.verdicts import ADVICE, BROKEN, PASSED, SKIPPED, Verdict
 
 JOBS, JOBS_EACH = 5, 5
 
