@@ -16,6 +16,7 @@ from cli import cluster, exporting, health, importing, keys, leadership, members
 from cli.bench import bench
 from cli.certs import certs
 from cli.checks import check
+from cli.conformance import conformance
 from cli.contexts import (
     Context,
     all_contexts,
@@ -83,6 +84,7 @@ for command in (
     df,
     certs,
     check,
+    conformance,
     bench,
 ):
     cli.add_command(command)

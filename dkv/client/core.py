@@ -423,7 +423,7 @@ class Core:
         if not again or self.now_us >= call.deadline_us:
             self._end_refused(call, error)
         else:
-            self._back_off(call, error)
+            self._back_off(call, endpoint, error)
 
     def _end_refused(self, call: Call, error: RequestError) -> None:
         """A retry's refusal tells of the retry: an earlier attempt may have been applied, unless
@@ -433,7 +433,9 @@ class Core:
             error = request_error(error.code, str(error), "unknown", error.leader)
         self._finish(call, None, error)
 
-    def _back_off(self, call: Call, error: RequestError) -> None:
+    def _back_off(self, call: Call, endpoint: int, error: RequestError) -> None:
+        if error.retry == "other":
+            call.avoid = endpoint
         if error.retry == "same" and call.tries < 3:
             pause_us = 1 * MS
         else:

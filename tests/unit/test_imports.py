@@ -40,7 +40,8 @@ ONLY_IN = {
     "zmq": (
         *("actors/mailbox.py", "actors/port.py", "actors/doorkeeper.py", "actors/transport.py"),
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "dkv/client/*.py"),
-        *("dkv/load/connection.py", "dkv/load/generator.py"),
+        *("dkv/load/connection.py", "dkv/load/generator.py", "dkv/conformance/stage.py"),
+        "dkv/conformance/asking.py",
     ),
     "sqlite3": ("actors/database.py", "actors/journal.py", "actors/table.py", "actors/inspect.py"),
     "sqlitedict": ("actors/notebook.py",),
@@ -53,6 +54,7 @@ ONLY_IN = {
         "cli/*.py",
         *("dkv/client/engine.py", "dkv/client/recording.py"),
         *("dkv/load/connection.py", "dkv/load/generator.py"),
+        *("dkv/conformance/*.py", "dkv/conformance/plays/*.py"),
     ),
     "datetime": ("dkv/security/words.py", "actors/announcer.py", "cli/*.py"),
     "signal": ("actors/shell.py", "actors/node.py", "cli/*.py"),
@@ -139,7 +141,7 @@ def test_the_meaning_of_commands_does_not_know_raft() -> None:
 
 def test_the_core_runs_on_paper() -> None:
     impure_on_purpose = (
-        *("dkv/client/", "dkv/security/", "dkv/config.py", "dkv/history/"),
+        *("dkv/client/", "dkv/security/", "dkv/config.py", "dkv/history/", "dkv/conformance/"),
         *("dkv/load/connection.py", "dkv/load/generator.py"),
     )
     impure = [i for i in _in("dkv/", *impure_on_purpose) if i.top not in PURE and i.top != "dkv"]
@@ -191,6 +193,13 @@ def test_the_load_is_a_client_too() -> None:
     server = ("actors", "cli", "dkv.raft", "dkv.kv", "dkv.codec", "dkv.messages")
     assert [i for i in _in("dkv/load/") if i.module.startswith(server)] == []
     assert [i for i in _in("dkv/client/") if i.module.startswith("dkv.load")] == []
+
+
+def test_the_conformance_kit_knows_neither_server_nor_client() -> None:
+    """It judges both, from the page: what it shared with them would be wrong in both alike."""
+    inside = _own(_in("dkv/conformance/"))
+    judged = ("actors", "cli", "dkv.raft", "dkv.kv", "dkv.codec", "dkv.messages", "dkv.client")
+    assert [i for i in inside if i.module.startswith(judged)] == []
 
 
 def test_an_application_that_imports_the_client_loads_little() -> None:
