@@ -25,6 +25,7 @@ from cli.contexts import (
     save_context,
     use_context,
 )
+from cli.dashboard.command import dashboard
 from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
@@ -84,6 +85,7 @@ for command in (
     certs,
     check,
     bench,
+    dashboard,
 ):
     cli.add_command(command)
 cli.add_command(keys.put, "set")
