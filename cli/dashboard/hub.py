@@ -29,8 +29,8 @@ class Node:
     address: str
     name: str
     up: bool = False
-    denied: bool = False
-    why: str = ""
+    why: str = ""  # it is silent, or not well
+    denied: str = ""  # why it refuses this certificate
     role: str = ""
     term: int = 0
     leader: str = ""
@@ -79,15 +79,20 @@ class Hub:
         return {node.name: (node.saved, node.applied) for node in self.nodes.values()}
 
     # -- what nodes tell -------------------------------------------------------------------------
-    def silent(self, node: Node, why: str, denied: bool, now_ms: int) -> None:
-        node.up, node.why, node.denied, node.rate = False, why, denied, 0.0
+    def silent(self, node: Node, why: str, now_ms: int) -> None:
+        node.up, node.why, node.denied, node.rate = False, why, "", 0.0
         self._changed(now_ms)
+
+    def denied(self, node: Node, why: str) -> None:
+        """It answers, and refuses this certificate: its log is not told, perhaps nothing is."""
+        node.denied = why
+        self.version += 1
 
     def heard(self, node: Node, now_ms: int, **facts: Any) -> None:
         """A node's own word for some of its fields."""
         for name, value in facts.items():
             setattr(node, name, value)
-        node.up, node.denied = True, False
+        node.up = True
         self._changed(now_ms)
 
     def surveyed(self, lags: dict[str, int | None]) -> None:

@@ -125,6 +125,7 @@ class Site:
         self._pages += 1
         try:
             await response.prepare(request)
+            await response.write(b"retry: 1000\n\n")
             while not self._closing:
                 news = feed.next(_now_ms())
                 if news:

@@ -51,26 +51,29 @@ class Tail:
 
     async def run(self, kv: AsyncClient) -> None:
         while True:
-            tells = self._hub.teller is self._node
-            if tells:
-                self._join()
             try:
-                page = await kv.ask(
-                    "tail", after=self._after, limit=_ITEMS, wait_ms=_WAIT_MS, brief=not tells
-                )
+                pause_s = await self.ask(kv)
             except RequestError as error:
-                self._hub.silent(self._node, str(error), isinstance(error, Denied), _now_ms())
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            self._hub.heard(
-                self._node,
-                _now_ms(),
-                **{fact: page[fact] for fact in ("role", "term", "leader")},
-                **{fact: page[fact] for fact in ("saved", "commit", "applied")},
-            )
-            for item in page["items"]:
-                self._take(item, page, tells)
-            await asyncio.sleep(self._go_on(page))
+                if isinstance(error, Denied):
+                    self._hub.denied(self._node, str(error))
+                else:
+                    self._hub.silent(self._node, str(error), _now_ms())
+                pause_s = _AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def ask(self, kv: AsyncClient) -> float:
+        """One question and its answer; the seconds until the next. Raises `RequestError`."""
+        tells = self._hub.teller is self._node
+        if tells:
+            self._join()
+        page = await kv.ask(
+            "tail", after=self._after, limit=_ITEMS, wait_ms=_WAIT_MS, brief=not tells
+        )
+        facts = ("role", "term", "leader", "saved", "commit", "applied")
+        self._hub.heard(self._node, _now_ms(), denied="", **{f: page[f] for f in facts})
+        for item in page["items"]:
+            self._take(item, page, tells)
+        return self._go_on(page)
 
     # -- where to go on --------------------------------------------------------------------------
     def _join(self) -> None:

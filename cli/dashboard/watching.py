@@ -41,13 +41,12 @@ class Watch:
         while True:
             try:
                 self._told(await kv.status(0))
+            except Denied as error:
+                self._hub.denied(self._node, str(error))
             except RequestError as error:
-                self._silent(error)
+                self._counts = {}
+                self._hub.silent(self._node, str(error), _now_ms())
             await asyncio.sleep(_STATUS_S)
-
-    def _silent(self, error: RequestError) -> None:
-        self._counts = {}
-        self._hub.silent(self._node, str(error), isinstance(error, Denied), _now_ms())
 
     def _told(self, facts: dict[str, Any]) -> None:
         consensus, machine, log = facts["consensus"], facts["machine"], facts["log"]

@@ -1,1 +1,1 @@
-"""The dashboard in a real browser."""
+"""A dashboard and a browser, for tests, pictures and measurements."""

@@ -119,15 +119,17 @@ class Browser:
         """A page of its own, in a context without cookies of others."""
         return self.wait_for(self._open(url, width, height, dark))
 
+    def close(self, page: "Page") -> None:
+        self.wait_for(self.ask("Target.disposeBrowserContext", browserContextId=page.context))
+
     async def _open(self, url: str, width: int, height: int, dark: bool) -> "Page":
         context = (await self.ask("Target.createBrowserContext"))["browserContextId"]
         target = (
             await self.ask("Target.createTarget", url="about:blank", browserContextId=context)
         )["targetId"]
-        session = (await self.ask("Target.attachToTarget", targetId=target, flatten=True))[
-            "sessionId"
-        ]
-        page = self._pages[session] = Page(self, session)
+        attached = await self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        session = attached["sessionId"]
+        page = self._pages[session] = Page(self, session, context)
         for domain in ("Page", "Runtime", "Log", "Performance"):
             await self.ask(f"{domain}.enable", session)
         await page.shape(width, height, dark)
@@ -136,8 +138,8 @@ class Browser:
 
 
 class Page:
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, context: str) -> None:
+        self._browser, self._session, self.context = browser, session, context
         self.complaints: list[str] = []
 
     def note(self, method: str, params: dict[str, Any]) -> None:
@@ -189,6 +191,16 @@ class Page:
                 look()
             }})"""
         )
+
+    def reload(self) -> None:
+        self.run("window.isOld = true")
+        self._ask("Page.reload")
+        give_up = time.monotonic() + PATIENCE_S
+        while time.monotonic() < give_up:
+            with suppress(AssertionError):  # it was replaced while being asked
+                if self.run("!window.isOld && document.readyState === 'complete'"):
+                    return
+        raise AssertionError("the page did not load anew")
 
     def text(self, selector: str) -> str:
         return str(self.run(f"document.querySelector({selector!r}).textContent"))

@@ -9,7 +9,7 @@ import { drawTerms } from './terms.js'
 import { base64, plural, typed } from './words.js'
 
 const TYPING_MS = 250
-const RETRY_MS = 3_000
+const RETRY_MS = 1_000
 const $ = id => document.getElementById(id)
 
 // -- colours -------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ function health () {
   const leader = store.terms.at(-1)?.leader
   const denied = nodes.find(n => n.denied)
   if (lost) return [lost, true]
-  if (denied) return [`${denied.name} refuses this dashboard: ${denied.why}`, true]
+  if (denied) return [`${denied.name} refuses this dashboard: ${denied.denied}`, true]
   if (!nodes.length) return ['Looking for the cluster…', false]
   if (silent.length === nodes.length) return ['No node answers.', true]
   const gone = silent.length ? ` ${silent.join(', ')} ${silent.length === 1 ? 'does' : 'do'} not answer.` : ''

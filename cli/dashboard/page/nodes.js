@@ -111,8 +111,8 @@ function fill (card, node) {
   const told = ACTORS.map((name, i) => fillActor(card.actors[i], name, node.up ? node.actors[i] : null))
   card.svg.setAttribute('aria-label', `${node.name} ${role}. ${told.join('; ')}`)
   card.facts.hidden = !node.up
-  card.why.hidden = !node.why
-  say(card.why, node.why)
+  card.why.hidden = !(node.denied || node.why)
+  say(card.why, node.denied || node.why)
   if (!node.up) return
   say(card.values.Term, count(node.term))
   say(card.values.Applied, count(node.applied))

@@ -43,9 +43,10 @@ export function bytesOf (said) {
 // What does not print is escaped: a key comes from anybody.
 export function shown (said) {
   if (typeof said === 'string') return said.replace(/[\p{C}\p{Zl}\p{Zp}\\]/gu, escaped)
-  return [...bytesOf(said)].map(b => (
-    b >= 0x20 && b < 0x7f && b !== 0x5c ? String.fromCharCode(b) : `\\x${hex(b)}`
-  )).join('')
+  return [...bytesOf(said)].map(b => {
+    const char = String.fromCharCode(b)
+    return /[ -~]/.test(char) && char !== '\\' ? char : b < 0x80 ? escaped(char) : `\\x${hex(b)}`
+  }).join('')
 }
 
 const hex = b => b.toString(16).padStart(2, '0')
