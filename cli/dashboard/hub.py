@@ -96,10 +96,10 @@ class Hub:
         self._changed(now_ms)
 
     def surveyed(self, lags: dict[str, int | None]) -> None:
-        """How many entries each member lacks, as the leader knows: none for itself."""
+        """How many entries each member lacks, as the leader knows; None: that it does not know."""
         for node in self.nodes.values():
             lag = lags.get(node.name)
-            node.behind = max(node.commit - node.applied, 0) + (lag or 0)
+            node.behind = None if lag is None else lag + max(node.commit - node.applied, 0)
         self.version += 1
 
     def took(self, latency: float, commands: int) -> None:
@@ -116,12 +116,12 @@ class Hub:
     # -- time ------------------------------------------------------------------------------------
     def sample(self, now_s: int) -> None:
         """Once a second: [at, commands a second, median, p99 (ms), entries the furthest lacks]."""
-        up = [n for n in self.nodes.values() if n.up]
-        rate = round(max((n.rate for n in up), default=0.0))
+        teller = self.teller  # not the busiest, which may only be catching up
+        rate = None if teller is None else round(teller.rate)
         lag = max((n.behind for n in self.nodes.values() if n.behind is not None), default=None)
         median, tail = _middle_and_tail(self._latencies)
         self._latencies.clear()
-        self.samples.append([now_s, rate if up else None, median, tail, lag])
+        self.samples.append([now_s, rate, median, tail, lag])
         self.sampled += 1
 
 

@@ -95,6 +95,14 @@ def _complaint(facts: dict[str, Any]) -> str:
     return ""
 
 
+def _lag(member: dict[str, Any]) -> int | None:
+    """A new leader knows nothing of a member that it has never heard: its `match` is 0."""
+    if member["role"] == "leader":
+        return 0
+    lag: int | None = member["lag_entries"]
+    return lag if member["match"] else None
+
+
 class Watching:
     """All nodes: those that were named, and those that the cluster says are its members."""
 
@@ -132,7 +140,7 @@ class Watching:
         except (DkvError, TimeoutError):
             return
         members = {m["name"]: m for m in survey["members"]}
-        self._hub.surveyed({name: m["lag_entries"] for name, m in members.items()})
+        self._hub.surveyed({name: _lag(m) for name, m in members.items()})
         if self._options["pin"]:
             return
         known = {node.name for node in self._hub.nodes.values()}

@@ -7,7 +7,8 @@ import { base64, bytes, bytesOf, count, dayAndTime, ms, readable, shown, timeOfD
 
 const $ = id => document.getElementById(id)
 const dialog = $('inspect')
-let asked = 0 // answers to earlier questions are not shown
+let opened = 0 // answers about a row that was left, or to an earlier question, are not shown
+let asked = 0
 
 export function start () {
   $('inspect-close').addEventListener('click', () => dialog.close())
@@ -19,6 +20,7 @@ export function start () {
 }
 
 export function inspect (row) {
+  opened++
   asked++
   const key = row?.key ?? null
   $('inspect-title').textContent = row ? `Entry ${count(row.index)}` : 'Look up a key'
@@ -40,13 +42,14 @@ function showEntry (row) {
     ['Proposed', timeOfDay(row.wall)], ['Latency', ms(row.ms)]
   ]
   $('inspect-entry').replaceChildren(heading('In the log'), list(facts))
-  showNodes(row, asked)
+  showNodes(row, opened)
 }
 
 async function showNodes (row, mine) {
   const answer = await fetch(`/api/entry?index=${row.index}&term=${row.term}`).catch(() => null)
-  if (!answer?.ok || mine !== asked) return
+  if (!answer?.ok) return
   const { nodes } = await answer.json()
+  if (mine !== opened || !nodes.length) return
   const table = document.createElement('table')
   table.append(line('th', ['Node', 'came at', 'saved', 'committed', 'applied']))
   for (const [name, received, ...times] of nodes) {
