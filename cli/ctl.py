@@ -26,6 +26,7 @@ from cli.contexts import (
     save_context,
     use_context,
 )
+from cli.dashboard.command import dashboard
 from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
@@ -86,6 +87,7 @@ for command in (
     check,
     conformance,
     bench,
+    dashboard,
 ):
     cli.add_command(command)
 cli.add_command(keys.put, "set")

@@ -46,6 +46,7 @@ ONLY_IN = {
     "sqlite3": ("actors/database.py", "actors/journal.py", "actors/table.py", "actors/inspect.py"),
     "sqlitedict": ("actors/notebook.py",),
     "nacl": ("dkv/security/*.py",),
+    "aiohttp": ("cli/dashboard/*.py",),
     "click": ("cli/*.py",),
     "rich": ("cli/*.py",),
     "time": (
