@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkv.address import Destination, Instant, Local, Outbox, Peer
-from dkv.counters import Counters
+from dkv.counters import Counters, Histogram
 from dkv.entries import CONFIGURING, Entry, Position, entry_bytes
 from dkv.errors import Ending, Fault
 from dkv.limits import (
@@ -83,6 +83,7 @@ class Raft:
         self.name, self.disk, self.boot = start.name, start.disk, boot
         self.joining = start.joining
         self.timing, self.rng, self.counters = timing, rng, counters
+        self.appends, self.commits = Histogram(), Histogram()  # as leader: how long each took
         self.now = Instant(0, 0)
         self.term, self.vote = start.term, start.vote
         self.tail = Tail(start.base, start.runs, start.entries)
@@ -91,8 +92,7 @@ class Raft:
         self.commit = start.commit
         self.saved = self.tail.last.index
         self.handed = start.applied
-        self.everyone_has = 0
-        self.durable = 0
+        self.everyone_has = self.durable = 0
         self.due, self.tick = 0, start.tick  # when something expires; the log's last
         self.space, self.quota_reached = 0, False  # of the disk; of what the state machine keeps
         self.me = Peer(start.name, start.disk, boot)
