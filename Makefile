@@ -9,13 +9,14 @@ DEV := $(VENV)/.ready-dev
 DRAW := $(VENV)/.ready-bench
 
 .PHONY: help run test test-long sim mutants chaos check certs format clean
+.PHONY: compose-up compose-test compose-down
 .PHONY: bench bench-check bench-scale bench-tail bench-plots
 
 FROM ?= 1
 SEEDS ?= 300
 
 help:  ## Show this.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: $(READY)  ## Start a secured three-node cluster on this machine (Ctrl-C stops it).
 	@$(BIN)/dkv local
@@ -54,6 +55,18 @@ bench-tail: $(READY)  ## Longest stall of a steady load; small puts beside large
 
 bench-plots: $(DRAW)  ## Draw build/bench*.json into docs/plots/.
 	@$(BIN)/python -m tests.bench.plots $(FILES)
+
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+
+compose-up:  ## Three secured nodes in containers; all knobs are in compose/.env (BASE_IMAGE=…).
+	@base=$$(sh compose/base.sh "$(BASE_IMAGE)") && cd compose \
+		&& DKV_BASE_IMAGE=$$base $(COMPOSE) up --detach --build
+
+compose-test: $(DEV)  ## Abuse such a cluster, of its own, step by step (needs a Docker engine).
+	@BASE_IMAGE="$(BASE_IMAGE)" $(BIN)/python -m pytest tests/compose -s -rs
+
+compose-down:  ## Remove the containers of compose-up; VOLUMES=1 its data and certificates, too.
+	@cd compose && $(COMPOSE) down --remove-orphans $(if $(VOLUMES),--volumes)
 
 check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff format --check .

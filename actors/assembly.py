@@ -33,7 +33,7 @@ FORMAT = 1
 
 class Plan(NamedTuple):
     """What a node was told. `folder` is how its data directory is called to people; `facts` says,
-    when it is asked, what `status` tells of the process."""
+    when it is asked, what `status` tells of the process; `slow_us`: what makes a request slow."""
 
     name: str
     founding: Founding
@@ -49,6 +49,7 @@ class Plan(NamedTuple):
     certificate: bytes = b""
     read_key: KeyReader | None = None
     policy: Policy = Policy()
+    slow_us: int = 0
 
 
 class Actors(NamedTuple):
@@ -91,8 +92,7 @@ def _assemble(
     store = stores.table(hard.disk)
     found = recovery.examine(journal, witness, store.meta())
     _compare(plan, found)
-    boot = draw_id(rng)
-    limits = found.limits
+    boot, limits = draw_id(rng), found.limits
     cluster = found.founding.cluster_id()
     charter = Charter(found.founding, limits, cluster, hard.genesis_check, plan.folder)
     start = found.start
@@ -119,6 +119,7 @@ def _assemble(
         counters[3],
         found.founding,
         plan.read_key or _no_certificates,
+        plan.slow_us,
     )
     return Actors(consensus, log, machine, gateway, boot, hard.disk, limits)
 

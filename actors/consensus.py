@@ -13,7 +13,7 @@ import msgpack
 from actors.observing import Observing
 from dkv.address import Instant, Local, Member, Outbox, Peer
 from dkv.codec import Garbled, seal, unseal
-from dkv.counters import Counters
+from dkv.counters import Counters, Histogram
 from dkv.limits import RETENTION, Retention, Timing
 from dkv.messages import (
     Append,
@@ -185,6 +185,30 @@ class Consensus:
         return seal(self._office.envelope(to), letters)
 
     # -- facts -----------------------------------------------------------------------------------
+    def gauges(self) -> dict[str, int]:
+        """How it stands, from any thread: whole numbers that are there anyway. They may be of two
+        moments, so that an index is a letter ahead of another."""
+        raft = self._raft
+        role = raft.role
+        leads = isinstance(role, Leader)
+        return {
+            "term": raft.term,
+            "is_leader": int(leads),
+            "has_leader": int(leads or bool(getattr(role, "leader", ""))),
+            "last_index": raft.tail.last.index,
+            "saved_index": raft.saved,
+            "commit_index": raft.commit,
+            "members": len(raft.config.members),
+        }
+
+    @property
+    def appends(self) -> Histogram:
+        return self._raft.appends
+
+    @property
+    def commits(self) -> Histogram:
+        return self._raft.commits
+
     def _describe(self, letter: Describe) -> Described:
         raft = self._raft
         role = raft.role

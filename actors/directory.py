@@ -92,6 +92,11 @@ class DataDirectory:
                 self._delete(table)
         return self._state
 
+    @property
+    def state(self) -> SqliteTable:
+        """The one in use; after a snapshot was installed, another."""
+        return self._state
+
     def staged(self) -> SqliteTable | None:
         return self._staged
 

@@ -19,6 +19,8 @@ from actors import asking, replies
 from actors.admission import Admission, Asked, Refusal
 from actors.asking import KeyReader
 from actors.ledger import NEVER_US, Batch, Ledger, Pending
+from actors.outcomes import Outcomes
+from actors.probing import Probing
 from dkv.address import Instant, Local, Outbox
 from dkv.counters import Counters
 from dkv.errors import Applied as Known
@@ -46,6 +48,7 @@ from dkv.messages import (
     Led,
     Lookup,
     Observe,
+    Probe,
     Propose,
     ReadAt,
     ReadIndex,
@@ -70,6 +73,8 @@ _DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
 
 
 class Gateway:
+    """`slow_us`: a request that takes longer gets a line for people; 0: none does."""
+
     name = Local.GATEWAY
 
     def __init__(
@@ -81,8 +86,10 @@ class Gateway:
         counters: Counters,
         founding: Founding,
         read_key: KeyReader,
+        slow_us: int = 0,
     ) -> None:
         self.counters = counters
+        self.outcomes, self._probing = Outcomes(slow_us), Probing()
         self._founding, self._read_key = founding, read_key
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
         self._packed_name: bytes = msgpack.packb(node)
@@ -97,8 +104,7 @@ class Gateway:
         self._gathering: dict[int, tuple[Pending, dict[str, Any]]] = {}
         self._stop_us: int | None = None
         self._stopped = False
-        self._now = Instant(0, 0)
-        self._out: Outbox = []
+        self._now, self._out = Instant(0, 0), Outbox()
         self._handlers: dict[type, Callable[[Any], None]] = {
             FromClient: self._arrived,
             Applied: self._applied,
@@ -111,6 +117,7 @@ class Gateway:
             Installed: self._overtaken,
             Roster: self._introduced,
             Described: self._described,
+            Probe: self._probe,
             Stop: self._stop,
         }
 
@@ -269,6 +276,7 @@ class Gateway:
         members = batch.members if batch else []
         for member, (session, sequence, answer) in zip(members, letter.results, strict=False):
             if not member.done:
+                member.ready_us = letter.taken_us
                 self._answer(member, answer)
             if session:
                 for twin in self._ledger.of_place((session, sequence)):
@@ -276,6 +284,9 @@ class Gateway:
                         self._answer(twin, answer)
 
     def _found(self, letter: Found) -> None:
+        if letter.batch == self._probing.batch:
+            self._out += self._probing.go_on(letter)
+            return
         batch = self._ledger.get(letter.batch)
         if batch is None:
             return
@@ -287,12 +298,20 @@ class Gateway:
             self._ledger.take(letter.batch)
 
     def _read_at(self, letter: ReadAt) -> None:
+        if letter.batch == self._probing.batch:
+            self._out += self._probing.go_on(letter)
+            return
         batch = self._ledger.take(letter.batch)
         waiting = [p for p in batch.members if not p.done] if batch else []
+        for pending in waiting:
+            pending.ready_us = self._now.us
         if waiting:
             self._look_up(waiting, letter.index)
 
     def _refused(self, letter: Refused) -> None:
+        if letter.batch == self._probing.batch:
+            self._out += self._probing.go_on(letter)
+            return
         batch = self._ledger.take(letter.batch)
         if batch is None:
             return
@@ -327,6 +346,7 @@ class Gateway:
             return
         self._ledger.close(pending)
         if answer.code is Code.OK:
+            self._note(pending)
             out = replies.result(pending.asked.slip, self._node, 0, answer.result)
             self._out.append(out)
         else:
@@ -435,6 +455,8 @@ class Gateway:
         attempt: an earlier one may have been executed and forgotten since."""
         self._ledger.close(pending)
         slip, level = pending.asked.slip, pending.asked.header.level
+        if packed[1] == _OK:
+            self._note(pending)
         if packed[1] == _OK and level != "serializable":
             self._out.append(replies.answer_of(slip, self._packed_name, packed))
             return
@@ -471,6 +493,7 @@ class Gateway:
         revision: int = 0,
         detail: dict[str, Any] | None = None,
     ) -> None:
+        self._note(pending, code)
         extra = {k: v for k, v in (detail or {}).items() if k != "words"}
         self._out.append(
             replies.error(
@@ -485,11 +508,30 @@ class Gateway:
             )
         )
 
+    def _note(self, pending: Pending, code: Code = Code.OK) -> None:
+        """It has its answer: that is counted, and told where it was slow."""
+        slow = self.outcomes.answered(pending, code, self._now.us)
+        if slow is not None:
+            self._out.append((Local.SHELL, slow))
+
     def _lag_ms(self) -> int | None:
         """Since a leader was heard of; None: never."""
         return None if self._heard_us is None else (self._now.us - self._heard_us) // MS
 
     # == what the gateway itself knows ===========================================================
+    def gauges(self) -> dict[str, int]:
+        """How it stands, from any thread: whole numbers that are there anyway."""
+        return {"in_flight_requests": self._ledger.count, "in_flight_bytes": self._ledger.bytes}
+
+    def _probe(self, letter: Probe) -> None:
+        obstacle = ""
+        if self._stop_us is not None or not self._led.opened:
+            obstacle = self._obstacle()[1]
+        elif not self._led.leader:
+            obstacle = f"{self._node} knows no leader"
+        number = self._ledger.draw()
+        self._out += self._probing.begin(letter, number, obstacle)
+
     def _answer_here(self, pending: Pending) -> None:
         op = pending.asked.request.op
         if op == "status":
@@ -501,6 +543,7 @@ class Gateway:
         if op == "tail":
             self._observe(pending)
             return
+        self._note(pending)
         if op == "introduce":
             fields = asking.introduction(self._founding, self._limits, self._roster)
         else:
@@ -555,6 +598,9 @@ class Gateway:
         }
 
     def _described(self, letter: Described) -> None:
+        if letter.batch == self._probing.batch:
+            self._out += self._probing.go_on(letter)
+            return
         if letter.batch not in self._gathering:
             return
         pending, gathered = self._gathering[letter.batch]
@@ -566,6 +612,7 @@ class Gateway:
         if pending.done:
             return
         self._ledger.close(pending)
+        self._note(pending)
         own = {"in_flight": self._ledger.count, "counters": self.counters.facts()}
         status = {"node": {"name": self._node, **self._facts()}, "gateway": own, **gathered}
         self._out.append(replies.result(pending.asked.slip, self._node, 0, status))

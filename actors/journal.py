@@ -14,6 +14,7 @@ import msgpack
 
 from actors.database import PAGE_BYTES, Database, fault_of
 from actors.keeping import Hard
+from dkv.counters import Histogram
 from dkv.entries import CONFIGURING, Entry, Position, chain
 from dkv.errors import Ending, Fault
 from dkv.limits import LOG_CHECKPOINT_PAGES
@@ -43,7 +44,8 @@ class SqliteJournal:
         self._db = Database(path, _CACHE_KIB)
         self._added: list[Entry] = []  # not given to SQLite yet
         self._dirty_pages = self._db.wal_pages()
-        self._syncs = self._sync_us = 0
+        self.syncs = Histogram()
+        self._last_sync_us = self._synced_ns = 0  # how long it took; when it had
 
     # -- creation --------------------------------------------------------------------------------
     def hard(self) -> Hard | None:
@@ -132,6 +134,9 @@ class SqliteJournal:
         took_us = (time.monotonic_ns() - began_ns) // 1_000
         self._sync_us += took_us
         self._syncs += 1
+        self._synced_ns = time.monotonic_ns()
+        self._last_sync_us = (self._synced_ns - began_ns) // 1_000
+        self.syncs.add(self._last_sync_us)
         self._dirty_pages += 2
         return took_us
 
@@ -152,8 +157,14 @@ class SqliteJournal:
         return fault_of(self._db.path, error)
 
     def sizes(self) -> dict[str, int]:
-        counts = {"syncs": self._syncs, "sync_us": self._sync_us}
-        return {"log_bytes": self._db.bytes_on_disk(), **counts}
+        ago_ns = time.monotonic_ns() - self._synced_ns if self._synced_ns else 0
+        return {
+            "log_bytes": self._db.bytes_on_disk(),
+            "syncs": self.syncs.total,
+            "sync_us": self.syncs.sum_us,
+            "last_sync_us": self._last_sync_us,
+            "last_sync_ago_ms": ago_ns // 1_000_000,
+        }
 
     def close(self) -> None:
         self.commit()

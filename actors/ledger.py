@@ -24,11 +24,14 @@ _REQUEST_BYTES = 512  # what a request takes beside its command
 
 class Pending:
     """A request under way. `packed`: the command as it stands in an entry (writes). `place`:
-    (session, sequence), under which a write may be proposed again."""
+    (session, sequence), under which a write may be proposed again. Its stages, each when it came,
+    0 before: `since_us`; `posted_us`, to consensus; `ready_us`, committed here, or a read that was
+    confirmed."""
 
     __slots__ = (
         *("asked", "deadline_us", "done", "packed", "place"),
-        *("posted", "refused", "refused_code", "refused_words", "size"),
+        *("posted", "posted_us", "ready_us", "refused", "refused_code", "refused_words"),
+        *("since_us", "size"),
     )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
@@ -36,6 +39,8 @@ class Pending:
         self.asked = asked
         self.packed = packed
         self.deadline_us = now_us + (header.ttl_ms or 1) * MS
+        self.since_us = now_us
+        self.posted_us = self.ready_us = 0
         self.posted = 0
         self.refused = 0
         self.refused_code = 0
@@ -102,15 +107,21 @@ class Ledger:
         """A new batch's number; each of its requests has been proposed once more."""
         for pending in members:
             pending.posted += 1
+            pending.posted_us = now_us
         patience_us = min(_RETRY_US << attempt, _RETRY_US_MAX) + self.bytes // _BYTES_PER_US
         return self.hold(members, now_us + patience_us, attempt)
 
     def hold(self, members: list[Pending], retry_us: int, attempt: int = 0) -> int:
         """A batch that is only looked at again: at `retry_us`, or at a deadline."""
-        self._number += 1
+        number = self.draw()
         batch = Batch(members, attempt, retry_us)
-        self._batches[self._number] = batch
-        self.again(self._number, batch)
+        self._batches[number] = batch
+        self.again(number, batch)
+        return number
+
+    def draw(self) -> int:
+        """A number that no batch has."""
+        self._number += 1
         return self._number
 
     def get(self, number: int) -> Batch | None:

@@ -315,6 +315,11 @@ class Log:
                 self._level = level
                 out.append((Local.CONSENSUS, Space(level)))
 
+    def gauges(self) -> dict[str, int]:
+        """How it stands, from any thread: whole numbers that are there anyway."""
+        base, last = self._hard.base.index, self._last.index
+        return {"base_index": base, "last_index": last, "space_level": self._level}
+
     def _describe(self, letter: Describe) -> Described:
         facts = {
             "base": self._hard.base.index,

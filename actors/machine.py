@@ -95,7 +95,7 @@ class Machine:
         self._outcomes = Outcomes(state.applied)
         self._tails = Tails()
         self._asked: dict[str, Copy] = {}  # by member, what it asked for last: one a turn
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[tuple[int, Entry]] = deque()  # when they came, us
         self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
         self._readings: deque[tuple[int, int, int, Reading]] = deque()  # deadline, batch, position
         self._since_commit = [0, 0]  # commands, bytes
@@ -153,7 +153,7 @@ class Machine:
     def _take(self, letter: Any, now: Instant, out: Outbox) -> bool:
         match letter:
             case Apply():
-                self._entries.extend(letter.entries)
+                self._entries.extend([(now.us, entry) for entry in letter.entries])
             case Copy():
                 self._asked[letter.member] = letter
             case InstallSnapshot():
@@ -179,7 +179,7 @@ class Machine:
         """A turn's worth of entries. Results go out where this node is the origin."""
         size = 0
         while self._entries and size < _TURN_BYTES:
-            entry = self._entries.popleft()
+            taken_us, entry = self._entries.popleft()
             if entry.index <= self._state.applied:
                 continue  # a snapshot had it
             outcome = self._state.apply(entry)
@@ -192,7 +192,8 @@ class Machine:
             self.counters.add("commands", len(outcome.results))
             self._outcomes.keep(entry.index, outcome.results)
             if (outcome.node, outcome.boot) == (self._node, self._boot):
-                out.append((Local.GATEWAY, Applied(outcome.batch, entry.index, outcome.results)))
+                applied = Applied(outcome.batch, entry.index, outcome.results, taken_us)
+                out.append((Local.GATEWAY, applied))
             elif outcome is not NOTHING:
                 self.counters.add("entries_of_other_origins")
             note = self._state.note()
@@ -388,6 +389,19 @@ class Machine:
         if busy and not self._continuing:
             self._continuing = True
             out.append((Local.MACHINE, Continue()))
+
+    def gauges(self) -> dict[str, int]:
+        """How it stands, from any thread: whole numbers that are there anyway."""
+        state = self._state
+        return {
+            "applied_index": state.applied,
+            "revision": state.revision,
+            "compacted_revision": state.compacted,
+            "keys": len(state.heads),
+            "sessions": len(state.sessions),
+            "checking": int(self._scan is not None),
+            "quota_reached": int(bool(self._is_full)),
+        }
 
     def _describe(self, letter: Describe) -> Described:
         state = self._state

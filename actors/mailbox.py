@@ -53,6 +53,7 @@ class Mailbox:
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.LINGER, 0)
         self.socket.bind(address_of(which, quiet=quiet))
+        self.taken = 0  # letters
 
     @property
     def is_empty(self) -> bool:
@@ -62,19 +63,20 @@ class Mailbox:
         """Letters that were waiting, and whether the budget ended before they did."""
         letters: list[Any] = []
         socket, size = self.socket, 0
+        more = False
         try:
             for _ in range(budget.messages):
                 receive(socket, NOBLOCK)
                 frame = receive(socket, NOBLOCK)
                 letters += decode(frame)
                 size += len(frame)
-                if not has_more(socket):
-                    return letters, False
-                if size > budget.bytes:
+                more = has_more(socket)
+                if not more or size > budget.bytes:
                     break
         except zmq.Again:
-            return letters, False
-        return letters, True
+            more = False
+        self.taken += len(letters)
+        return letters, more
 
     def close(self) -> None:
         self.socket.close()
@@ -88,8 +90,10 @@ class Slot:
         self.socket.set(zmq.SNDHWM, 0)
         self.socket.set(zmq.LINGER, 0)
         self.socket.connect(address_of(which, quiet=quiet))
+        self.posted = 0  # letters: with what a mailbox has taken, how many wait there
 
     def post(self, letters: list[Any]) -> None:
+        self.posted += len(letters)
         send(self.socket, encode(letters))
 
     def close(self) -> None:

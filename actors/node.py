@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import SystemRandom
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
@@ -40,7 +40,10 @@ from dkv.config import Settings, check_settings
 from dkv.errors import DkvError, Ending, Fault
 from dkv.ids import Address, Founding, parse_address
 from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
-from dkv.messages import Roster, Say, Stop, Stopped
+from dkv.messages import Probe, Probed, Roster, Say, Stop, Stopped
+
+if TYPE_CHECKING:
+    from actors.monitor import Monitor
 
 _STOP_ORDER = (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG)
 _STOP_PATIENCE_S = 10.0
@@ -57,7 +60,7 @@ class Failed(NamedTuple):
     error: BaseException
 
 
-Event = Say | Stopped | Failed | Roster | int
+Event = Say | Stopped | Failed | Roster | Probe | Probed | int
 
 
 class Node:
@@ -77,6 +80,8 @@ class Node:
         self._stranger = draw_key_pair()
         self._ends: dict[str, int] = {}  # when certificates end: shown by `status`
         self._garbage = Garbage()
+        self._began_us = time.monotonic_ns() // 1_000
+        self._monitor: Monitor | None = None
 
     # == start ===================================================================================
     def run(self) -> int:
@@ -182,11 +187,11 @@ class Node:
             self._credentials.certificate if secure else b"",
             self._credentials.read_member if secure else None,
             settings.policy,
+            settings.slow_us,
         )
         folder = self._directory
-        actors = assemble(
-            plan, folder.journal(), folder.witness(), folder.margin(), folder, self._rng
-        )
+        self._journal = folder.journal()
+        actors = assemble(plan, self._journal, folder.witness(), folder.margin(), folder, self._rng)
         if self._joining is not None and self._introduced is not None:
             self._joining.join(actors.disk)
             self._note(joined=True)
@@ -195,16 +200,62 @@ class Node:
     def _facts(self) -> dict[str, Any]:
         """For `status`. `cpu`: microseconds of the whole process and of each shell; what is beyond
         the shells is ZeroMQ's I/O threads, where frames are encrypted. Read on a shell's thread."""
-        secure, shells = self._credentials.is_secure, self._shells
         cpu = {"process_us": time.process_time_ns() // 1_000}
-        cpu |= {f"{shell.name}_us": shell.cpu_us() for shell in shells}
+        cpu |= {f"{name}_us": used for name, used in self._cpu_us().items()}
         return {
             "pid": os.getpid(),
-            "secure": secure,
+            "secure": self._credentials.is_secure,
             "ends": self._ends,
+            "up_us": time.monotonic_ns() // 1_000 - self._began_us,
             "cpu": cpu,
+            "mailboxes": self._mailboxes(),
             "collector": self._garbage.facts,
         }
+
+    def _cpu_us(self) -> dict[str, int]:
+        return {shell.name: shell.cpu_us() for shell in self._shells}
+
+    def _mailboxes(self) -> dict[str, int]:
+        """How many letters wait for each actor. Posters and taker are not read at one moment."""
+        waiting = {}
+        for which, box in self._boxes.items():
+            taken = box.taken
+            posted = self._slots[which].posted + sum(s.posted(which) for s in self._shells)
+            waiting[which.value] = posted - taken
+        return waiting
+
+    def _open_monitor(self, actors: Actors) -> None:
+        """Only where it is asked for: its library takes as long to load as all of the node."""
+        address = self._settings.metrics
+        if address is None:
+            return
+        from actors.metrics import Exposition, Sources
+        from actors.monitor import Monitor
+
+        consensus, gateway, journal = actors.consensus, actors.gateway, self._journal
+        sources = Sources(
+            self._settings.name,
+            {a.name.value: a.counters for a in (gateway, consensus, actors.log, actors.machine)},
+            {
+                "raft": consensus.gauges,
+                "gateway": gateway.gauges,
+                "log": actors.log.gauges,
+                "state": actors.machine.gauges,
+            },
+            {
+                "dkv_raft_append_seconds": lambda: consensus.appends,
+                "dkv_raft_commit_seconds": lambda: consensus.commits,
+                "dkv_log_sync_seconds": lambda: journal.syncs,
+                "dkv_state_commit_seconds": lambda: self._directory.state.commits,
+            },
+            gateway.outcomes,
+            self._doorkeeper.counters,
+            self._mailboxes,
+            self._cpu_us,
+            lambda: self._ends,
+            self._directory.folder,
+        )
+        self._monitor = Monitor(address, Exposition(sources).text, self._events.put)
 
     def _open(self, actors: Actors) -> None:
         """Doorkeeper, mailboxes, ports, shells: nothing is bound before the doorkeeper runs."""
@@ -222,11 +273,14 @@ class Node:
         self._shells: list[Shell] = []
         try:
             self._build(actors)
+            self._open_monitor(actors)
         except BaseException:
             self._close()
             raise
         for shell in self._shells:
             shell.start()
+        if self._monitor is not None:
+            self._monitor.start()
 
     def _build(self, actors: Actors) -> None:
         settings, credentials = self._settings, self._credentials
@@ -298,11 +352,12 @@ class Node:
         self._note()
         self._warn_of_ends()
         self._garbage.settle()
+        watched = f", metrics at {settings.metrics}" if settings.metrics else ""
         self._say(
             "info",
             "listening",
             f"clients at {settings.listen_client}, peers at {settings.listen_peer}, "
-            f"data in {settings.data_dir}",
+            f"data in {settings.data_dir}{watched}",
         )
         while True:
             try:
@@ -339,8 +394,13 @@ class Node:
         """Say what is to be said; an actor that failed ends the node; members are let in and noted
         down."""
         match event:
-            case Say(severity, reason, words):
-                self._say(severity, reason, words)
+            case Say():
+                self._say(*event)
+            case Probe():
+                self._slots[Local.GATEWAY].post([event])
+            case Probed():
+                if self._monitor is not None:
+                    self._monitor.checkup.hear(event)
             case Failed():
                 self._fail(event)
             case Roster():
@@ -379,8 +439,8 @@ class Node:
         for words in self._credentials.doors.warnings(int(time.time())):
             self._say("warning", "certificate", f"{words}: see `dkvctl certs`")
 
-    def _say(self, severity: str, reason: str, words: str) -> None:
-        self._announcer.say(severity, reason, words, time.time())
+    def _say(self, severity: str, reason: str, words: str, request_id: bytes = b"") -> None:
+        self._announcer.say(severity, reason, words, time.time(), request_id)
 
     # == stop ====================================================================================
     def _stop(self) -> int:
@@ -410,6 +470,8 @@ class Node:
     def _close(self) -> None:
         """Sockets, if every thread that used them has ended; a process that fails leaves them to
         the system."""
+        if self._monitor is not None:
+            self._monitor.close()
         if any(shell.is_alive() for shell in self._shells):
             return
         for closing in (*self._ports, *self._transports, *self._boxes.values(), self._quiet):

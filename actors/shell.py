@@ -28,7 +28,7 @@ from actors.port import ClientPort, Port
 from actors.transport import Transport
 from dkv.address import Client, Instant, Local, Member, Outbox
 from dkv.limits import KIB, TURN_BYTES_MAX
-from dkv.messages import QUIET, FromPeer, Roster, Say, Stopped
+from dkv.messages import QUIET, FromPeer, Probed, Roster, Say, Stopped
 
 _POLLIN = int(zmq.POLLIN)
 MAILBOX_BUDGET = Budget(1_000, TURN_BYTES_MAX)
@@ -85,7 +85,7 @@ class Shell(threading.Thread):
         desks: list[Desk],
         transport: Transport | None,
         clients: ClientPort | None,
-        report: Callable[[Say | Stopped | Roster], None],
+        report: Callable[[Say | Stopped | Roster | Probed], None],
         failed: Callable[[str, list[Any], BaseException], None],
     ) -> None:
         super().__init__(name=name, daemon=True)
@@ -136,6 +136,10 @@ class Shell(threading.Thread):
             return 0 if clock is None else time.clock_gettime_ns(clock) // 1_000
         except OSError:  # it has ended just now
             return 0
+
+    def posted(self, which: Local) -> int:
+        """How many letters it has posted to an actor; asked from any thread."""
+        return self._slots[which].posted
 
     def _look(self) -> None:
         """What has arrived; waits for something if nothing is known to be there."""
@@ -220,7 +224,7 @@ class Shell(threading.Thread):
     def _obey(self, letter: Any) -> None:
         if isinstance(letter, Roster):
             self._introduce(letter)
-        elif isinstance(letter, Say | Stopped):
+        elif isinstance(letter, Say | Stopped | Probed):
             self._stopped += isinstance(letter, Stopped)
             self._report(letter)
 

@@ -13,6 +13,7 @@ Which version of a key is the newest, the state remembers (`dkv/kv/heads.py`).
 """
 
 import sqlite3
+import time
 from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import closing
@@ -23,6 +24,7 @@ from zlib import crc32
 import msgpack
 
 from actors.database import PAGE_BYTES, Database, fault_of
+from dkv.counters import Histogram
 from dkv.errors import Ending, Fault
 from dkv.kv.sessions import session_check
 from dkv.kv.store import Meta
@@ -82,6 +84,7 @@ class SqliteTable:
 
     def __init__(self, path: Path, disk: int) -> None:
         self._db = Database(path, _CACHE_KIB)
+        self.commits = Histogram()
         self._dirty_pages = self._db.wal_pages()
         if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._create(disk)
@@ -229,7 +232,9 @@ class SqliteTable:
             self._db.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)", row)
         self._db.connection.executemany("DELETE FROM sessions WHERE id = ?", ((i,) for i in ended))
         self._keep(meta)
+        began_ns = time.monotonic_ns()
         self._db.execute("COMMIT")
+        self.commits.add((time.monotonic_ns() - began_ns) // 1_000)
         self._dirty_pages += 2
         self._begin()
 

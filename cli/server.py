@@ -171,7 +171,27 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     metavar="BYTES",
     help="Refuse puts while state.db has so many bytes in use.  [default: no quota]",
 )
+@click.option(
+    "--metrics-address",
+    default="",
+    metavar="HOST:PORT",
+    help="Serve /metrics (Prometheus), /livez and /readyz here, unencrypted.  [default: nowhere]",
+)
+@click.option(
+    "--slow-request-ms",
+    type=click.IntRange(0),
+    default=1_000,
+    show_default=True,
+    help="A request that takes longer gets a line in the log; 0: none does.",
+)
 @_limits
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: each line an object.",
+)
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -192,7 +212,7 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
         click.echo(WAYS, nl=False)
         return
     settings = _settings(given)
-    announcer = Announcer(settings.name, given["log_level"])
+    announcer = Announcer(settings.name, given["log_level"], given["log_format"])
     joiner = Joiner(settings, announcer) if settings.join else None
     ctx.exit(Node(settings, announcer, joiner).run())
 
@@ -233,7 +253,14 @@ def _settings(given: dict[str, Any]) -> Settings:
         None if given["keep_log"] else _retention(given["log_keep_entries"], given["log_keep_mib"]),
         tuple(parse_address(a, "--join") for a in given["join"].split(",") if a.strip()),
         Policy(given["compact_keep_revisions"], given["compact_keep_age"] * 1_000, given["quota"]),
+        given["slow_request_ms"] * MS,
+        _metrics(given["metrics_address"]),
     )
+
+
+def _metrics(text: str) -> Address | None:
+    text = text.strip()
+    return parse_address(text, "--metrics-address", needs_host=False) if text else None
 
 
 def _retention(entries: int, mib: int) -> Retention:

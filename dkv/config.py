@@ -28,7 +28,8 @@ class Settings(NamedTuple):
     """One node. `members`: name → peer address, as told (empty: as the notebook remembers).
     `advertised`: name → client address, for clients that ask. `files` None: without security.
     `retention`: how much of the log is kept; None: all of it, from now on. `join`: client addresses
-    of members, any of which lets this node in. `policy`: how much history and how many bytes."""
+    of members, any of which lets this node in. `policy`: how much history and how many bytes.
+    `slow_us`: what takes longer gets a line (0: nothing does). `metrics`: where they are served."""
 
     name: str
     data_dir: Path
@@ -44,6 +45,8 @@ class Settings(NamedTuple):
     retention: Retention | None = RETENTION
     join: tuple[Address, ...] = ()
     policy: Policy = Policy()
+    slow_us: int = 0
+    metrics: Address | None = None
 
 
 def check_settings(settings: Settings) -> None:
@@ -54,6 +57,11 @@ def check_settings(settings: Settings) -> None:
         raise Misconfigured(
             f"--initial-cluster names {', '.join(settings.members)}, and not this node, "
             f"{settings.name}: it must list every member, this one too"
+        )
+    if settings.metrics in (settings.listen_peer, settings.listen_client):
+        raise Misconfigured(
+            f"--metrics-address {settings.metrics} is also a listening address of this node: "
+            "choose another port"
         )
     if min(settings.policy) < 0:
         raise Misconfigured("--compact-keep-revisions and --quota are 0 or more")

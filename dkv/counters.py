@@ -1,4 +1,4 @@
-"""Counts of what happened, by reason: one object per actor, read by `status`.
+"""Counts of what happened, by reason: one object per actor, read by `status` and by metrics.
 
 Owns: the numbers. An actor adds to its own; its shell adds mailbox depth and time spent. Must never
 know who reads them. No locks: one thread writes, and a reader may see a count a moment late.
@@ -7,9 +7,32 @@ know who reads them. No locks: one thread writes, and a reader may see a count a
 from collections import defaultdict
 
 
+class Histogram:
+    """How often something took how long, in buckets that double: the number of bits of a duration
+    in microseconds is its bucket, so that adding costs no search. `counts[n]`: 2**(n-1) us to less
+    than 2**n us; 0: less than one."""
+
+    __slots__ = ("counts", "sum_us")
+
+    def __init__(self) -> None:
+        self.counts = [0] * 64
+        self.sum_us = 0
+
+    def add(self, took_us: int) -> None:
+        self.counts[took_us.bit_length()] += 1
+        self.sum_us += took_us
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+
 class Counters:
+    """`waits`: how long the oldest letter of each turn can have waited."""
+
     def __init__(self) -> None:
         self._counts: defaultdict[str, int] = defaultdict(int)
+        self.waits = Histogram()
         self._turns = self._letters = self._busy_us = self._depth = 0
         self._depth_max = self._turn_us_max = self._oldest_us_max = 0
 
@@ -26,6 +49,8 @@ class Counters:
             self._turn_us_max = took_us
         if oldest_us > self._oldest_us_max:
             self._oldest_us_max = oldest_us
+        if letters:
+            self.waits.add(oldest_us)
 
     def add(self, name: str, amount: int = 1) -> None:
         """Names end in their unit where it is not "times": `_bytes`, `_us`."""

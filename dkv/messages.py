@@ -344,11 +344,13 @@ class Found(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """The results of an entry whose origin this node is; they also match by (session, sequence)."""
+    """The results of an entry whose origin this node is; they also match by (session, sequence).
+    `taken_us`: when the state machine was handed the entry, committed and saved (monotonic)."""
 
     batch: int
     index: int
     results: tuple[Result, ...]
+    taken_us: int = 0
 
 
 class Continue(NamedTuple):
@@ -378,12 +380,29 @@ class Described(NamedTuple):
     facts: bytes
 
 
+class Probe(NamedTuple):
+    """The node asks the gateway: do the actors answer, and would a read? Only the latest counts."""
+
+    number: int
+
+
+class Probed(NamedTuple):
+    """One answer to a Probe, of `part`: an actor, or `read`. `words`: what is the matter, if it is
+    not well."""
+
+    number: int
+    part: str
+    words: str = ""
+
+
 class Say(NamedTuple):
-    """A line for people, by way of the shell: severity (debug, info, warning, error), reason."""
+    """A line for people, by way of the shell: severity (debug, info, warning, error), reason; of
+    which request, if it is about one."""
 
     severity: str
     reason: str
     words: str
+    request_id: bytes = b""
 
 
 class Stop(NamedTuple):
@@ -642,6 +661,8 @@ CATALOGUE: dict[int, type] = {
     83: Stop,
     84: Stopped,
     85: Say,
+    86: Probe,
+    87: Probed,
     90: Hello,
     91: Misfit,
     92: DiskReplaced,

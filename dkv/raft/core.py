@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dkv.address import Destination, Instant, Local, Outbox, Peer
-from dkv.counters import Counters
+from dkv.counters import Counters, Histogram
 from dkv.entries import CONFIGURING, Entry, Position, entry_bytes
 from dkv.errors import Ending, Fault
 from dkv.limits import (
@@ -84,6 +84,7 @@ class Raft:
         self.name, self.disk, self.boot = start.name, start.disk, boot
         self.joining = start.joining
         self.timing, self.rng, self.counters = timing, rng, counters
+        self.appends, self.commits = Histogram(), Histogram()  # as leader: how long each took
         self.now = Instant(0, 0)
         self.term, self.vote = start.term, start.vote
         self.tail = Tail(start.base, start.runs, start.entries)

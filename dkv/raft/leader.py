@@ -89,7 +89,7 @@ class Leader:
         self.commit_tick_us = 0
         self.awaiting: set[str] = set()  # members whose clients wait for what was just committed
         self.unwritten: list[Entry] = []
-        self.uncommitted: list[tuple[int, int, str]] = []  # index, bytes, whose proposal
+        self.uncommitted: list[tuple[int, int, str, int]] = []  # index, bytes, whose, since us
         self.uncommitted_bytes = 0
         self._clock_ms = float(raft.tick)
         self._clock_us = now
@@ -144,7 +144,7 @@ class Leader:
         if raft.config is not before:
             self.seat(raft)
         self.unwritten.append(entry)
-        self.uncommitted.append((entry.index, entry_bytes(entry), origin))
+        self.uncommitted.append((entry.index, entry_bytes(entry), origin, raft.now.us))
         self.uncommitted_bytes += entry_bytes(entry)
 
     def refusal(self, raft: "Raft", grows: bool) -> Code | None:
@@ -245,6 +245,9 @@ def take_appended(raft: "Raft", lead: Leader, peer: Peer, letter: Appended) -> N
         progress.probe_from(letter.index + 1)
         return
     progress.heard_us = raft.now.us
+    sent_us = progress.sent_us(letter.index)
+    if sent_us is not None:
+        raft.appends.add(raft.now.us - sent_us)
     if progress.acknowledged(peer.disk, letter.index):
         _count(raft, lead)
 
@@ -265,8 +268,9 @@ def _count(raft: "Raft", lead: Leader) -> None:
     raft.commit_to(index)
     passed = 0
     while passed < len(lead.uncommitted) and lead.uncommitted[passed][0] <= index:
-        _index, size, origin = lead.uncommitted[passed]
+        _index, size, origin, since_us = lead.uncommitted[passed]
         lead.uncommitted_bytes -= size
+        raft.commits.add(raft.now.us - since_us)
         if origin not in ("", raft.name):
             lead.awaiting.add(origin)
         passed += 1

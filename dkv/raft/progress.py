@@ -28,7 +28,7 @@ class Progress:
         self.round = 0  # the latest heartbeat round it acknowledged
         self.space = 0
         self.level_us = now_us  # when it last held everything that was committed
-        self._in_flight: deque[tuple[int, int]] = deque()  # (last index, bytes)
+        self._in_flight: deque[tuple[int, int, int]] = deque()  # (last index, bytes, sent us)
         self._in_flight_bytes = 0
 
     @property
@@ -48,11 +48,17 @@ class Progress:
         )
 
     def sent(self, last_index: int, size: int, now_us: int) -> None:
-        self._in_flight.append((last_index, size))
+        self._in_flight.append((last_index, size, now_us))
         self._in_flight_bytes += size
         self.asked_us = now_us
         if not self.probing:
             self.next = max(self.next, last_index + 1)
+
+    def sent_us(self, index: int) -> int | None:
+        """When the oldest of what an acknowledgement of `index` answers was sent; None: nothing."""
+        if self._in_flight and self._in_flight[0][0] <= index:
+            return self._in_flight[0][2]
+        return None
 
     def acknowledged(self, disk: int, index: int) -> bool:
         """The member holds the log through `index`; whether that is news. Match never falls."""

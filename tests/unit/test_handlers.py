@@ -42,7 +42,8 @@ OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read
     *("FromClient", "ToClient", "Led", "Heard", "Write", "Fetch", "Cut", "Condemn", "Apply"),
     *("Rebase", "Copy"),
-    *("Lookup", "Found", "Applied", "Continue", "Described", "Stopped", "Say"),
+    *("Lookup", "Found", "Applied", "Continue", "Described", "Probe", "Probed"),
+    *("Stopped", "Say"),
 }
 
 

@@ -52,6 +52,7 @@ ONLY_IN = {
     "time": (
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "actors/credentials.py"),
         *("actors/port.py", "actors/crash.py", "actors/journal.py", "actors/garbage.py"),
+        *("actors/table.py", "actors/monitor.py"),
         "cli/*.py",
         *("dkv/client/engine.py", "dkv/client/recording.py"),
         *("dkv/load/connection.py", "dkv/load/generator.py"),
@@ -63,9 +64,12 @@ ONLY_IN = {
     "asyncio": ("dkv/client/aio.py", "cli/*.py"),
     "threading": (
         *("actors/shell.py", "actors/node.py", "actors/doorkeeper.py", "actors/notebook.py"),
+        "actors/monitor.py",
         *("dkv/client/blocking.py", "cli/*.py"),
     ),
     "secrets": ("dkv/security/*.py", "actors/node.py", "cli/*.py"),
+    "socket": ("actors/monitor.py", "dkv/load/*.py", "dkv/client/*.py", "cli/*.py"),
+    "prometheus_client": ("actors/metrics.py",),
     "uuid": (),
     "pickle": (),
 }
