@@ -1,0 +1,20 @@
+# frozen_string_literal: true
+
+require "optparse"
+require_relative "../lib/dkv"
+
+# The options that the programs share: where the cluster is, and as whom.
+module Arguments
+  # `--endpoints H:P,... --trust F --certificate F --key F`, and a whole number for each of `numbers`,
+  # which holds their defaults. Returns the client and the numbers.
+  def self.read(**numbers)
+    files = {}
+    endpoints = []
+    OptionParser.new do |options|
+      options.on("--endpoints H:P,...", Array) { |it| endpoints = it }
+      %i[trust certificate key].each { |name| options.on("--#{name} FILE") { |it| files[name] = it } }
+      numbers.each_key { |name| options.on("--#{name} N", Integer) { |it| numbers[name] = it } }
+    end.parse!
+    [Dkv::Client.new(endpoints, **files), numbers]
+  end
+end
