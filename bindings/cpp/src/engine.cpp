@@ -16,7 +16,7 @@ constexpr Milliseconds tick_every{20}, idle_wait{1000};
 constexpr Milliseconds silence{1500};  // after it, another node is asked
 constexpr Milliseconds grace{250};     // a node answers at the deadline: wait for that
 constexpr Milliseconds avoid_for{2000}, members_every{5000}, members_sooner{300};
-constexpr Milliseconds control_timeout{5000}, members_timeout{2000}, closing_timeout{500};
+constexpr Milliseconds present_timeout{5000}, members_timeout{2000}, closing_timeout{500};
 
 std::int64_t rest_ms(TimePoint deadline, TimePoint now) {
   const auto rest = std::chrono::duration_cast<Milliseconds>(deadline - now).count();
@@ -169,7 +169,7 @@ bool Engine::number(const CallRef& call) {
     session_.reset();  // idle for long: the cluster may have forgotten it
   if (!session_) {
     call->state = State::for_session;
-    open_session();
+    open_session(call->deadline);
     return false;
   }
   if (session_->next - session_->lowest() >= session_window) return false;
@@ -179,11 +179,12 @@ bool Engine::number(const CallRef& call) {
   return true;
 }
 
-void Engine::open_session() {
+// Once for all who wait; whoever may wait longer than the first asks again, if need be.
+void Engine::open_session(TimePoint deadline) {
   if (opening_) return;
   opening_ = std::make_shared<Call>(Call{.kind = Kind::control,
                                          .command = Command("open_session").bytes(),
-                                         .deadline = now_ + control_timeout,
+                                         .deadline = deadline,
                                          .done = [this](const Reply& reply) { opened(reply); }});
   active_.emplace(opening_.get(), opening_);
   queue(opening_);
@@ -200,12 +201,11 @@ void Engine::opened(const Reply& reply) {
   for (auto& [_, call] : active_)
     if (call->state == State::for_session) waiting.push_back(call);
   for (auto& call : waiting) {
-    if (id > 0 || reply.failure.retry != "never") {
-      queue(call);  // without a session it asks for another
-    } else {
-      call->last = reply.failure;
+    if (!reply.result) call->last = reply.failure;
+    if (id > 0 || reply.failure.retry != "never")
+      queue(call);
+    else
       fail(call);
-    }
   }
 }
 
@@ -256,7 +256,7 @@ void Engine::send(Connection& to, Batch& batch) {
 void Engine::present(Connection& to) {
   msgpack::sbuffer packed;
   const auto command = Command("present").bin("certificate", credentials_->certificate).bytes();
-  pack(packed, {.command = command, .ttl_ms = control_timeout.count()});
+  pack(packed, {.command = command, .ttl_ms = present_timeout.count()});
   const auto id = next_id_++;
   if (!to.send(frame(id, {packed.data(), packed.size()}, 1))) return;
   to.presented = now_;

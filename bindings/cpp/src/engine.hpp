@@ -53,7 +53,7 @@ class Engine {
 
   // session.
   bool number(const CallRef& call);
-  void open_session();
+  void open_session(TimePoint deadline);
   void opened(const Reply& reply);
 
   // sending.

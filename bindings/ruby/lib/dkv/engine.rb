@@ -21,7 +21,7 @@ module Dkv
     AVOID = 2.0
     MEMBERS_EVERY = 5.0
     MEMBERS_SOONER = 0.3
-    CONTROL_TIMEOUT = 5.0
+    PRESENT_TIMEOUT = 5.0
     MEMBERS_TIMEOUT = 2.0
     CLOSING_TIMEOUT = 0.5
 
@@ -192,7 +192,7 @@ module Dkv
       @session = nil if @session&.idle?(@now) # the cluster may have forgotten it
       unless @session
         call.state = :for_session
-        open_session
+        open_session(call.deadline)
         return false
       end
       return false if @session.full?
@@ -201,11 +201,12 @@ module Dkv
       call.sequence = @session.number
     end
 
-    def open_session
+    # Once for all who wait; whoever may wait longer than the first asks again, if need be.
+    def open_session(deadline)
       return if @opening
 
       command = Wire.command("open_session")
-      @opening = Call.new(:control, command, @now + CONTROL_TIMEOUT) { |reply| opened(reply) }
+      @opening = Call.new(:control, command, deadline) { |reply| opened(reply) }
       activate(@opening)
     end
 
@@ -215,16 +216,14 @@ module Dkv
       @session = Session.new(id, (reply.result["ttl_ms"] || 600_000) / 1000.0, @now) if id
       @active.keys.each do |call|
         next if call.state != :for_session
-        next queue(call) if id || reply.failure.retry != "never" # without one it asks again
-
-        call.last = reply.failure
-        give_up(call)
+        call.last = reply.failure if reply.failure
+        id || reply.failure.retry != "never" ? queue(call) : give_up(call)
       end
     end
 
     def present(to)
       command = Wire.command("present", certificate: @credentials.certificate)
-      request = { "command" => command, "ttl_ms" => (CONTROL_TIMEOUT * 1000).to_i }
+      request = { "command" => command, "ttl_ms" => (PRESENT_TIMEOUT * 1000).to_i }
       return unless to.send(Wire.frame(@next_id += 1, [request]))
 
       to.presented = @now
