@@ -131,14 +131,11 @@ class SqliteJournal:
         else:
             self._begin()
             self._db.execute("COMMIT")
-        took_us = (time.monotonic_ns() - began_ns) // 1_000
-        self._sync_us += took_us
-        self._syncs += 1
         self._synced_ns = time.monotonic_ns()
         self._last_sync_us = (self._synced_ns - began_ns) // 1_000
         self.syncs.add(self._last_sync_us)
         self._dirty_pages += 2
-        return took_us
+        return self._last_sync_us
 
     def tidy(self, *, idle: bool) -> None:
         if self._dirty_pages > (_IDLE_PAGES if idle else LOG_CHECKPOINT_PAGES):

@@ -68,7 +68,10 @@ ONLY_IN = {
         *("dkv/client/blocking.py", "cli/*.py"),
     ),
     "secrets": ("dkv/security/*.py", "actors/node.py", "cli/*.py"),
-    "socket": ("actors/monitor.py", "dkv/load/*.py", "dkv/client/*.py", "cli/*.py"),
+    "socket": (
+        *("actors/monitor.py", "dkv/load/*.py", "dkv/client/*.py", "cli/*.py"),
+        *("dkv/conformance/stage.py", "dkv/conformance/plays/*.py"),
+    ),
     "prometheus_client": ("actors/metrics.py",),
     "uuid": (),
     "pickle": (),
