@@ -1,7 +1,8 @@
 """The gateway: where clients meet the cluster.
 
 Owns: requests from their admission to their answer. Must never know a peer, nor decide what a
-command does. Everything that was waiting becomes one Propose, and all reads one ReadIndex.
+command does. Everything that was waiting becomes one Propose, and all reads one ReadIndex; of a
+client that shares the node with others, so much as is its share (`fairness`).
 
 1. Checked and admitted, a write waits for the turn's end; while no leader is known, it waits on.
 2. Proposed, it is answered by this node's own state machine (`Applied`), whoever led.
@@ -18,6 +19,7 @@ import msgpack
 from actors import asking, replies
 from actors.admission import Admission, Asked, Refusal
 from actors.asking import KeyReader
+from actors.fairness import Company, FairQueue
 from actors.ledger import NEVER_US, Batch, Ledger, Pending
 from actors.outcomes import Outcomes
 from actors.probing import Probing
@@ -64,6 +66,7 @@ from dkv.requests import TABLE, Malformed, operation_digest
 _STOP_GRACE_US = 2 * SECOND
 _FEW = 16  # requests under way that are not worth waiting for each other
 _PACE_US = 10 * MS
+_SHARED_PACE_US = 100 * MS  # in company: a batch is a share, and the next would queue behind it
 _HOLD_US = 50 * MS  # how often what waits for a leader is looked at
 _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not known here
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
@@ -94,9 +97,9 @@ class Gateway:
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
         self._packed_name: bytes = msgpack.packb(node)
         self._ledger = Ledger()
-        self._writes: list[Pending] = []  # admitted, not proposed
+        self._writes, self._reads = FairQueue(), FairQueue()  # admitted, not proposed
+        self._company = Company()
         self._paced = (0, 0)  # the last new batch: its number, when it was posted
-        self._reads: list[Pending] = []
         self._led = Led(0, "", False, ())
         self._roster = Roster(())
         self._heard_us: int | None = None
@@ -127,11 +130,17 @@ class Gateway:
         if self._writes or self._reads:
             times.append(self._now.us + _HOLD_US)
         if self._writes and self._led.leader:
-            times.append(self._paced[1] + _PACE_US)
+            times.append(self._paced[1] + self._patience_us)
         return min((t for t in times if t is not None), default=None)
+
+    @property
+    def _patience_us(self) -> int:
+        """How long a batch under way is waited for at most."""
+        return _SHARED_PACE_US if self._company.is_shared else _PACE_US
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
         self._now = now
+        self._company.turn(now.us)
         for letter in batch:
             self._handlers[type(letter)](letter)
         self._look_after_batches()
@@ -165,20 +174,24 @@ class Gateway:
         else:
             self._ledger.open(pending)
             if edge == "write":
-                self._writes.append(pending)
+                self._company.note(asked.slip.client)
+                self._writes.add(pending)
             elif edge == "lead":
                 self._ask(pending)
             elif asked.header.level == "serializable":
                 self._look_up([pending], 0)
             else:
-                self._reads.append(pending)
+                self._company.note(asked.slip.client)
+                self._reads.add(pending)
 
     def _serves(self, asked: Asked) -> bool:
         if self._stop_us is not None:
             return False
         if asked.request.edge == "here":
             return True
-        return self._led.opened and self._ledger.has_room()
+        if not self._led.opened or not self._ledger.has_room():
+            return False
+        return self._ledger.has_room_for(asked.slip.client)
 
     def _obstacle(self) -> tuple[Code, str]:
         """Why nothing is taken now."""
@@ -188,6 +201,9 @@ class Gateway:
             missing = ", ".join(self._led.waiting)
             words = f"it waits for {missing}" if missing else f"{self._node} waits for a leader"
             return Code.FORMING, words
+        if self._ledger.has_room():
+            words = f"this connection has as many requests under way at {self._node} as one may"
+            return Code.BUSY, words
         return Code.BUSY, f"{self._ledger.count} requests are under way at {self._node}"
 
     @staticmethod
@@ -202,25 +218,41 @@ class Gateway:
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:
-        self._writes = [p for p in self._writes if not p.done]  # by a twin's answer
         if not self._led.leader:
-            self._writes = [p for p in self._writes if not self._expired(p)]
-            self._reads = [p for p in self._reads if not self._expired(p)]
+            for queue in (self._writes, self._reads):
+                waiting = [p for p in queue.all() if self._still_waits(p)]
+                queue.clear()
+                for pending in waiting:
+                    queue.add(pending)
             return
-        reads, self._reads = self._reads, []
-        if reads:
-            self._ask_index(reads, 0)
+        shared = self._company.is_shared
+        if self._reads and (not shared or self._may_ask()):
+            reads = [p for p in self._reads.take(shared=shared) if self._still_waits(p)]
+            if reads:
+                self._ask_index(reads, 0)
         if self._writes and self._has_pace():
-            writes, self._writes = self._writes, []
-            self._paced = self._propose(writes, 0), self._now.us
+            writes = [p for p in self._writes.take(shared=shared) if self._still_waits(p)]
+            if writes:
+                self._paced = self._propose(writes, 0), self._now.us
+
+    def _still_waits(self, pending: Pending) -> bool:
+        """It has no answer yet, as from a twin's, and some time left."""
+        return not pending.done and not self._expired(pending)
 
     def _has_pace(self) -> bool:
         """Whether a new batch may start. Under load, while one is under way the next one waits and
         grows, so that more commands share the cost of an entry; a moment at most, for the one may
         be lost."""
         number, posted_us = self._paced
-        is_under_way = self._ledger.get(number) and self._now.us - posted_us < _PACE_US
+        is_under_way = self._ledger.get(number) and self._now.us - posted_us < self._patience_us
         return not is_under_way or self._ledger.count <= _FEW
+
+    def _may_ask(self) -> bool:
+        """The same of reads, where they share the node: alone, they need no pace."""
+        last = self._reads.last
+        if last is None or last.done or self._ledger.count <= _FEW:
+            return True
+        return self._now.us - last.posted_us >= self._patience_us
 
     def _expired(self, pending: Pending) -> bool:
         if pending.deadline_us > self._now.us:

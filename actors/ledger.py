@@ -11,7 +11,14 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from actors.admission import Asked
-from dkv.limits import MS, REQUEST_BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX, SECOND
+from dkv.limits import (
+    MS,
+    REQUEST_BYTES_IN_FLIGHT_MAX,
+    REQUEST_BYTES_OF_A_CLIENT_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
+    REQUESTS_OF_A_CLIENT_MAX,
+    SECOND,
+)
 
 _RETRY_US = 500 * MS
 _RETRY_US_MAX = 4 * SECOND
@@ -76,15 +83,26 @@ class Ledger:
         self.bytes = 0
         self._number = 0
         self._batches: dict[int, Batch] = {}
+        self._held: dict[bytes, list[int]] = {}  # by connection: requests, bytes
         self._places: dict[tuple[int, int], list[Pending]] = {}
         self._wakes: list[tuple[int, int]] = []  # a heap of (when, batch)
 
     def has_room(self) -> bool:
         return self.count < REQUESTS_IN_FLIGHT_MAX and self.bytes < REQUEST_BYTES_IN_FLIGHT_MAX
 
+    def has_room_for(self, client: bytes) -> bool:
+        """A part of the room is all that one connection may fill, so that another finds some."""
+        held = self._held.get(client)
+        return held is None or (
+            held[0] < REQUESTS_OF_A_CLIENT_MAX and held[1] < REQUEST_BYTES_OF_A_CLIENT_MAX
+        )
+
     def open(self, pending: Pending) -> None:
         self.count += 1
         self.bytes += pending.size
+        held = self._held.setdefault(pending.asked.slip.client, [0, 0])
+        held[0] += 1
+        held[1] += pending.size
         place = pending.place
         if place in self._places:
             self._places[place].append(pending)
@@ -96,6 +114,12 @@ class Ledger:
         pending.done = True
         self.count -= 1
         self.bytes -= pending.size
+        client = pending.asked.slip.client
+        held = self._held[client]
+        held[0] -= 1
+        held[1] -= pending.size
+        if not held[0]:
+            del self._held[client]
         if pending.place is not None:
             same = self._places[pending.place]
             if len(same) == 1:

@@ -33,7 +33,7 @@ from actors.joining import Introduced, Joining
 from actors.mailbox import Context, Mailbox, Slot
 from actors.notebook import Notebook
 from actors.port import CLIENT_DOMAIN, PEER_DOMAIN, ClientPort, PeerPort
-from actors.shell import ANSWERS_BUDGET, CLIENT_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shell
+from actors.shell import ANSWERS_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shell
 from actors.transport import Transport
 from dkv.address import Local
 from dkv.config import Settings, check_settings
@@ -310,7 +310,7 @@ class Node:
             self._quiet,
         )
         gateway = Desk(
-            actors.gateway, [(box[Local.GATEWAY], ANSWERS_BUDGET), (client_port, CLIENT_BUDGET)]
+            actors.gateway, [(box[Local.GATEWAY], ANSWERS_BUDGET)], strangers=client_port
         )
         log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
         machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])

@@ -34,8 +34,10 @@ _POLLIN = int(zmq.POLLIN)
 MAILBOX_BUDGET = Budget(1_000, TURN_BYTES_MAX)
 PEER_BUDGET = Budget(256, TURN_BYTES_MAX)
 # The gateway shares its thread with consensus, and small requests cost it more a byte than large
-# ones: a turn of thousands would keep a heartbeat waiting.
+# ones: a turn of thousands would keep a heartbeat waiting. So it is a valve's.
 CLIENT_BUDGET = Budget(256, 64 * KIB)
+_VALVE_STEPS = 5
+_TURN_LONG_US, _TURN_SHORT_US = 4_000, 1_500
 ANSWERS_BUDGET = Budget(1_000, 32 * KIB)
 _FOREVER_MS = 3_600_000
 
@@ -49,6 +51,29 @@ class Source(Protocol):
     def drain(self, budget: Budget) -> tuple[list[Any], bool]: ...
 
 
+class Valve:
+    """A source's budget, as long turns halve it and short ones double it again. What is not read
+    stays with who sent it; a ROUTER takes connections in turn, so a flood waits for itself."""
+
+    def __init__(self, source: Source, full: Budget) -> None:
+        self.source = source
+        self._budgets = [
+            Budget(max(full.messages >> step, 1), full.bytes >> step)
+            for step in range(_VALVE_STEPS + 1)
+        ]
+        self._step = 0
+
+    @property
+    def budget(self) -> Budget:
+        return self._budgets[self._step]
+
+    def turn(self, took_us: int) -> None:
+        if took_us > _TURN_LONG_US:
+            self._step = min(self._step + 1, _VALVE_STEPS)
+        elif took_us < _TURN_SHORT_US and self._step:
+            self._step -= 1
+
+
 def _name_thread(name: str) -> None:
     """For `top -H`, where the system can show it."""
     with suppress(OSError):
@@ -57,13 +82,21 @@ def _name_thread(name: str) -> None:
 
 class Desk:
     """An actor and where its letters come from, in the order in which they are drained; `quiet`
-    holds those that wake nobody."""
+    holds those that wake nobody. `strangers`: the last source, whose budget is a valve's."""
 
     def __init__(
-        self, actor: Actor, sources: list[tuple[Source, Budget]], quiet: Mailbox | None = None
+        self,
+        actor: Actor,
+        sources: list[tuple[Source, Budget]],
+        quiet: Mailbox | None = None,
+        strangers: Source | None = None,
     ) -> None:
         self.actor = actor
         self.sources = sources
+        self.valve = None
+        if strangers is not None:
+            self.valve = Valve(strangers, CLIENT_BUDGET)
+            self.sources = [*sources, (strangers, CLIENT_BUDGET)]
         self.quiet = quiet
         self.drained_us = 0
         self.due_us: int | None = None
@@ -166,6 +199,8 @@ class Shell(threading.Thread):
         batch: list[Any] = []
         for source, budget in desk.sources:
             if source.socket in self._ready and source.socket in among:
+                if desk.valve is not None and desk.valve.source is source:
+                    budget = desk.valve.budget
                 letters, more = source.drain(budget)
                 batch += letters
                 if not more:
@@ -189,6 +224,8 @@ class Shell(threading.Thread):
         desk.drained_us = instant.us
         took_us = time.monotonic_ns() // 1_000 - instant.us
         desk.actor.counters.turn(len(batch), took_us, waited_us)
+        if desk.valve is not None:
+            desk.valve.turn(took_us)
 
     # -- posting ---------------------------------------------------------------------------------
     def _post(self, outbox: Outbox) -> None:

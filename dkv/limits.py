@@ -47,6 +47,10 @@ FRAME_MARGIN_BYTES = 64 * KIB  # what wraps a command, an entry and a letter
 # -- memory and flow ----------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX = 32_768  # per gateway
 REQUEST_BYTES_IN_FLIGHT_MAX = 128 * MIB
+REQUESTS_OF_A_CLIENT_MAX = 8_192  # of these, on one connection
+REQUEST_BYTES_OF_A_CLIENT_MAX = 64 * MIB
+FAIR_SHARE_REQUESTS = 128  # of a connection in a batch that others share
+FAIR_SHARE_BYTES = 128 * KIB
 GUESTS_MAX = 1_024  # connections that have not shown a certificate, remembered to bound them
 GUEST_BYTES_MAX = 16 * KIB  # what one guest may send in a message
 PRINCIPALS_MAX = 16_384  # verified certificates remembered by Curve key

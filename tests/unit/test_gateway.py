@@ -142,8 +142,8 @@ def test_one_silent_proposal_makes_a_later_refusal_unknown() -> None:
 def test_a_full_house_refuses_definitely_and_has_room_again_after_answers() -> None:
     front = Front()
     body = {"command": pack_command("get", key=b"k"), "level": "serializable"}
-    for _ in range(REQUESTS_IN_FLIGHT_MAX // 1_024):
-        front.request([body] * 1_024)
+    for number in range(REQUESTS_IN_FLIGHT_MAX // 1_024):
+        front.request([body] * 1_024, client=b"%d" % number)
     assert front.replies == []
     lookups = [x.batch for x in front.inside]
     front.inside.clear()
