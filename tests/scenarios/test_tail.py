@@ -31,7 +31,7 @@ class Reader:
             self.entries = {i: e for i, e in self.entries.items() if i <= settled}
         for item in page["items"]:
             self.entries[item["index"]] = item
-        for index, term, *reached in page["marks"]:
+        for index, term, *reached, _outcomes in page["marks"]:
             if index in self.entries:
                 assert self.entries[index]["term"] == term
                 times = zip(("saved_us", "committed_us", "applied_us"), reached, strict=True)
@@ -147,10 +147,40 @@ def test_what_was_seen_before_a_majority_had_it_is_marked_when_it_has() -> None:
     began_us = world.now_us
     page = reader.read(wait_ms=1_000)
     assert world.now_us - began_us < 100 * MS
-    ((index, term, *reached),) = page["marks"]
+    ((index, term, *reached, outcomes),) = page["marks"]
+    assert outcomes == [[2, "ok"]]
     assert (index, term, page["items"]) == (item["index"], item["term"], [])
     assert None not in reached
     assert reader.read(wait_ms=100)["marks"] == []
+
+
+def test_where_only_what_is_committed_is_asked_for_that_is_told_once_and_whole() -> None:
+    world = World(seed=17)
+    leader = world.serve()
+    reader = Reader(world, leader, committed=True)
+    reader.read()
+    world.cut(leader)
+    put = world.ask(leader, "put", key=b"k", value=b"v")
+    assert reader.read(wait_ms=300)["items"] == []
+    world.heal()
+    assert world.reply(put).ok
+    assert reader.read(wait_ms=1_000)["applied"] == reader.page["after"]
+    assert reader.commands == [["put", b"k", "insecure", 1, 1, 0, "ok"]]
+
+
+def test_a_log_that_ends_before_where_is_asked_from_is_waited_for() -> None:
+    world = World(seed=18)
+    leader = world.serve()
+    reader = Reader(world, leader)
+    last = reader.read()["last"]
+    reader.next = {"after": last + 2, "after_term": 0, "settled": 0}
+    began_us = world.now_us
+    waits = reader.ask(wait_ms=1_000)
+    for key in (b"1", b"2", b"3"):
+        assert world.put(leader, key, b"").ok
+    assert indexes(reader.take(world.reply(waits))) == [last + 3]
+    assert not reader.page["replaced"]
+    assert world.now_us - began_us < 100 * MS
 
 
 # -- the log changes -------------------------------------------------------------------------------
