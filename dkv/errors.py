@@ -231,6 +231,7 @@ _CLASS_BY_CODE: dict[Code, type[Rejected]] = {
 
 
 _AGAIN: tuple[Retry, ...] = ("same", "later", "other")
+_KNOWN: tuple[Applied, ...] = ("no", "yes", "unknown")
 
 
 def request_error(code: Code, words: str, applied: Applied, leader: str = "") -> RequestError:
@@ -246,14 +247,16 @@ def request_error(code: Code, words: str, applied: Applied, leader: str = "") ->
 def error_told(fields: dict[str, Any]) -> RequestError:
     """The exception that a reply's `error` stands for. A newer node's code is treated by what it
     says of `applied` and `retry`: as BUSY where the request may be sent again, else BAD_REQUEST."""
-    name, retry = fields.get("code", ""), fields.get("retry", "never")
+    name, retry = str(fields.get("code", "")), fields.get("retry", "never")
     stand_in = Code.BUSY if retry in _AGAIN else Code.BAD_REQUEST
     code = CODE_BY_NAME.get(name, stand_in)
-    applied = fields.get("applied", "unknown")
+    applied: Applied = fields.get("applied", "unknown")
+    if applied not in _KNOWN:
+        applied = "unknown"
     error = request_error(code, fields.get("words", RULES[code].words), applied)
     error.leader = fields.get("leader", "")
     if name not in CODE_BY_NAME:
-        error.name, error.retry = str(name), retry if retry in _AGAIN else "never"
+        error.name, error.retry = name, retry if retry in _AGAIN else "never"
     if isinstance(error, ConditionFailed):
         error.key_revision = fields.get("key_revision", 0)
     return error

@@ -102,16 +102,26 @@ class Door:
         self.name = b"conformance/%d/" % time.time_ns()
         self.limits = ClusterLimits()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._keys = b""
+        self._key = b""
+        self._keys: tuple[bytes, ...] = (b"",)
         if identity is not None:
-            keys = identity.server_keys_z85(int(time.time()))
-            self._keys = keys[0] if keys else b""
+            self._keys = identity.server_keys_z85(int(time.time()))
+
+    def find_key(self) -> None:
+        """Which of the trust file's servers this node is. Raises `Broken` if it is none."""
+        for key in self._keys:
+            self._key = key
+            with self.guest() as guest:
+                guest.send({"command": pack_command("members")})
+                if guest.hear() is not None:
+                    return
+        raise Broken("it does not answer, or does not prove a server key of the trust file")
 
     @contextmanager
     def caller(self) -> Iterator[Caller]:
         """A connection that has shown its certificate. Raises `Broken` where that is refused."""
         pair = self.identity.pair if self.identity is not None else None
-        caller = Caller(self._context, self.address, pair, self._keys, self.timeout_s)
+        caller = Caller(self._context, self.address, pair, self._key, self.timeout_s)
         try:
             if self.identity is not None:
                 reply = caller.ask("present", certificate=self.identity.text)
@@ -123,9 +133,9 @@ class Door:
 
     @contextmanager
     def guest(self) -> Iterator[Caller]:
-        """One with a key that the node has never seen."""
-        pair = draw_curve_pair()
-        caller = Caller(self._context, self.address, pair, self._keys, self.timeout_s)
+        """One with a key that the node has never seen; without security, anybody."""
+        pair = draw_curve_pair() if self.identity is not None else None
+        caller = Caller(self._context, self.address, pair, self._key, self.timeout_s)
         try:
             yield caller
         finally:

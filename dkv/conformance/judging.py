@@ -30,6 +30,7 @@ def judge_client(
     """A verdict for each play of these rules (none: all), as they come; then one for each rule of
     the wire. `jobs` plays at a time."""
     chosen = [play for play in PLAYS if not rules or play.rule in rules]
+    chosen.sort(key=lambda play: int(play.rule[1:]))
     breaches: list[Breach] = []
     with tempfile.TemporaryDirectory(prefix="dkv-conformance-") as folder:
         cast = Cast(Path(folder), time.time_ns() // 1_000_000)

@@ -25,6 +25,7 @@ CLIENT: dict[str, str] = {
     "C18": "Of an array each reply is matched by id and position, in whatever order.",
     "C19": "Replies come in a burst only to who set `burst`, who must take them so.",
     "C20": "An error without `position` is that of each request of its array.",
+    "C21": "A reply may take a second: it is waited for, and nothing is sent again meanwhile.",
     # security
     "C30": "After `certificate_needed`: present again, then send the same again.",
     "C31": "A certificate that is refused is a definite end, not asked for again without a pause.",

@@ -24,8 +24,9 @@ from dkv.security.z85 import z85
 
 HOST = "127.0.0.1"
 LATE_S = 1.0  # an answer may come so long after its deadline
-_LOAD_S = 1.0  # and this machine may be busy
+_LOAD_S = 2.0  # and this machine may be busy
 _END_S = 2.0
+_PATIENCE = 3  # with a program's start, on a machine that has more to do
 _TURN_MS = 200
 _Line = dict[str, Any]
 
@@ -134,7 +135,7 @@ class Stage:
         self.driver = Driver(self._command, env)
         self._poller.register(self.driver.stdout_fd, zmq.POLLIN)
         self._poller.register(self.driver.stderr_fd, zmq.POLLIN)
-        if not self.run(lambda: bool(self.ready) or self._is_silent(), READY_S):
+        if not self.run(lambda: bool(self.ready) or self._is_silent(), _PATIENCE * READY_S):
             raise Broken(f"the driver did not say that it is ready within {READY_S:.0f} s")
         if not self.ready:
             raise Broken("the driver ended before it said that it is ready")

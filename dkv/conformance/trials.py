@@ -57,6 +57,7 @@ def judge_server(door: Door, rules: tuple[str, ...] = ()) -> Iterator[Verdict]:
     """A verdict for each trial of these rules (none: all). Raises `Broken` if the node cannot be
     asked at all, or may not be written to."""
     try:
+        door.find_key()
         with door.caller() as caller:
             limits = _result(caller.ask("members")).get("limits", {})
             known = {k: v for k, v in limits.items() if k in door.limits._fields}

@@ -268,7 +268,8 @@ class Client:
         for call in calls:
             call.tries += 1
         self._send(line, request_id, body)
-        self.open[request_id] = (line, list(calls), time.monotonic() + TRY_S)
+        patience_s = 0.3 if has("loses_patience") else TRY_S
+        self.open[request_id] = (line, list(calls), time.monotonic() + patience_s)
 
     def _send(self, line: Line, request_id: bytes, body: bytes) -> None:
         head = b"DKV2" if has("speaks_another_version") else b"DKV1"
@@ -439,7 +440,9 @@ class Client:
         longest = min(0.02 * 2 ** max(call.tries - 1, 0), 0.5)
         if has("waits_equally"):
             longest = 0.05
-        return longest if has("waits_evenly") else random.uniform(longest / 2, longest)
+        if has("waits_evenly"):  # long enough that a busy machine does not spread the pauses
+            return min(4 * longest, 0.5)
+        return random.uniform(longest / 2, longest)
 
     def _is_vague(self, call: Call) -> bool:
         return call.unsure and call.op in WRITES and not has("believes_the_last_attempt")
@@ -498,7 +501,9 @@ class Client:
         for line in self.lines:
             for socket in (line.socket, line.monitor):
                 poller.register(socket, zmq.POLLIN)
-        ready = dict(poller.poll(10))
+        soonest = min((call.wake_at for call in self.calls if call.line is None), default=0.0)
+        left_ms = int((soonest - time.monotonic()) * 1_000) + 1
+        ready = dict(poller.poll(left_ms if 0 < left_ms < 10 else 10))
         for line in list(self.lines):
             socket, monitor = line.socket, line.monitor
             if monitor in ready:

@@ -462,6 +462,14 @@ def test_a_code_that_is_not_known_is_treated_by_what_it_says_of_a_retry() -> Non
     assert table.sent == []
 
 
+def test_an_error_that_makes_no_sense_is_one_of_unknown_outcome() -> None:
+    table = Table()
+    body = refused(Code.BUSY)
+    body["error"] |= {"code": [7], "applied": {}, "retry": None}
+    table.reply(table.put(), body)
+    assert isinstance(table.error, Uncertain)
+
+
 def test_a_node_that_says_other_is_not_asked_next_although_it_leads() -> None:
     table = Table()
     sent = table.put()

@@ -13,7 +13,7 @@ from dkv.conformance.stage import Stage
 
 _BEYOND_DOUBLES = 2**53 + 1
 _MANY = 48
-_LARGE_MS = 6_000
+_LARGE_MS = 10_000
 _BEFORE_SILENCE_MS = 1_100  # who takes no notice of the error finds out later than that
 
 
@@ -193,6 +193,17 @@ def a_late_reply(stage: Stage) -> None:
     stage.react = always("get", react)
     item = done(stage, stage.tell("get", key=b"second"), "a get")
     expect(item.get("value") == b"second".hex(), f"a late reply was taken for another's: {item}")
+
+
+@play("C21", size=2)
+def a_slow_reply(stage: Stage) -> None:
+    done(stage, stage.tell("put", key=b"k", value=b"v"), "a put")
+    before = len(stage.asked("get"))
+    stage.react = always("get", lambda seen: [Reply(_carried_out(stage, seen), after_s=0.9)])
+    item = done(stage, stage.tell("get", key=b"k"), "a get answered after 0.9 s")
+    expect(item.get("value") == b"v".hex(), f"the value became {item.get('value')}")
+    count = len(stage.asked("get")) - before
+    expect(count == 1, f"it was sent {count} times while its answer was on its way")
 
 
 # -- many at once --------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 Owns: rules C40 to C44. Must never know how a stage works.
 """
 
+import socket
+
 from dkv.conformance.node import Reply, Seen
 from dkv.conformance.scene import SILENCE, done, expect, play, refuse
 from dkv.conformance.stage import HOST, Stage, free_port
@@ -16,6 +18,15 @@ def a_dead_endpoint_first(stage: Stage) -> None:
     for number in range(3):
         done(stage, stage.tell("put", key=b"k", value=b"%d" % number), "a put")
     done(stage, stage.tell("get", key=b"k"), "a get")
+
+
+@play("C40")
+def a_mute_endpoint_first(stage: Stage) -> None:
+    """It takes connections, and never says a word."""
+    with socket.create_server((HOST, 0)) as mute:
+        stage.endpoints = [f"{HOST}:{mute.getsockname()[1]}", *stage.endpoints]
+        done(stage, stage.tell("put", key=b"k", value=b"v"), "a put")
+        done(stage, stage.tell("get", key=b"k"), "a get")
 
 
 def _whoever_is_first(stage: Stage, op: str) -> list[str]:
