@@ -27,6 +27,18 @@ Connection::Connection(zmq::context_t& context, std::string address_,
       credentials_(credentials) {}
 
 void Connection::open(TimePoint now) {
+  try {
+    connect();
+    phase_ = Phase::connecting;
+  } catch (const zmq::error_t&) {
+    trouble_ = Trouble::unopened;
+    socket_.close();
+    monitor_.close();
+    open_at_ = now + Milliseconds(reopen_ms_max);
+  }
+}
+
+void Connection::connect() {
   static std::atomic<unsigned> opened = 0;
   const auto watcher = "inproc://dkv-monitor-" + std::to_string(++opened);
   socket_ = zmq::socket_t(context_, zmq::socket_type::dealer);
@@ -49,15 +61,7 @@ void Connection::open(TimePoint now) {
   monitor_ = zmq::socket_t(context_, zmq::socket_type::pair);
   monitor_.set(zmq::sockopt::linger, 0);
   monitor_.connect(watcher);
-  try {
-    socket_.connect("tcp://" + address);
-    phase_ = Phase::connecting;
-  } catch (const zmq::error_t&) {
-    trouble_ = Trouble::bad_address;
-    socket_.close();
-    monitor_.close();
-    open_at_ = now + Milliseconds(reopen_ms_max);
-  }
+  socket_.connect("tcp://" + address);
 }
 
 void Connection::close(TimePoint now, std::minstd_rand& random) {
@@ -132,7 +136,8 @@ void Connection::poll_by(std::vector<zmq::pollitem_t>& items) {
 
 std::string Connection::trouble() const {
   if (phase_ == Phase::ready) return address + " does not answer in time";
-  if (trouble_ == Trouble::bad_address) return address + " is no address of a node";
+  if (trouble_ == Trouble::unopened)
+    return "no socket can be opened to " + address + " (no address, or too many open files)";
   if (trouble_ == Trouble::unanswered) return "nothing answers at " + address;
   return credentials_ ? "what listens at " + address +
                             " does not prove the server key of the trust file"

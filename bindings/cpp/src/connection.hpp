@@ -42,9 +42,10 @@ class Connection {
 
  private:
   enum class Phase { closed, connecting, shaking, ready };
-  enum class Trouble { unanswered, stranger, bad_address };
+  enum class Trouble { unanswered, stranger, unopened };
 
   void open(TimePoint now);
+  void connect();
   void close(TimePoint now, std::minstd_rand& random);
   Change notice(int event);
 

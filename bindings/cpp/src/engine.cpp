@@ -10,6 +10,7 @@ namespace dkv {
 namespace {
 
 constexpr std::size_t batch_bytes_max = 64 * 1024, batch_requests_max = 1024;
+constexpr std::size_t frame_bytes_max = 4 * 1024 * 1024, frame_bytes_spare = 64 * 1024;
 constexpr std::int64_t session_window = 1024;
 constexpr std::int64_t ttl_ms_max = 600'000;
 constexpr Milliseconds tick_every{20}, idle_wait{1000};
@@ -123,8 +124,7 @@ void Engine::take() {
 
 void Engine::tick() {
   next_tick_ = now_ + tick_every;
-  if (members_)
-    for (auto& gone : nodes_.learn(members_->get())) lost(*gone);
+  if (members_) learn(members_->get());
   members_.reset();
   std::vector<CallRef> calls;
   calls.reserve(active_.size());
@@ -132,6 +132,13 @@ void Engine::tick() {
   for (auto& call : calls) look_at(call);
   if (!nodes_.leader_found()) next_members_ = std::min(next_members_, now_ + members_sooner);
   if (!active_.empty() && now_ >= next_members_ && !closing_) ask_members();
+}
+
+void Engine::learn(const msgpack::object& members) {
+  for (auto& gone : nodes_.learn(members)) lost(*gone);
+  const auto* limits = find(members, "limits");
+  const auto most = limits ? integer_of(*limits, "request_bytes_max").value_or(0) : 0;
+  command_bytes_max_ = std::max(frame_bytes_max - frame_bytes_spare, static_cast<std::size_t>(most));
 }
 
 void Engine::look_at(const CallRef& call) {
@@ -150,8 +157,13 @@ void Engine::dispatch() {
   std::deque<CallRef> held;
   for (auto calls = std::exchange(ready_, {}); auto& call : calls) {
     if (call->state != State::queued || now_ >= call->deadline) continue;
+    if (command_bytes_max_ && call->command.size() > *command_bytes_max_) {
+      call->last = {.code = "too_large", .words = "Too large to be sent. Store it in parts."};
+      fail(call);
+      continue;
+    }
     auto* to = nodes_.choose(call->kind != Kind::read, call->node, now_);
-    if (!to || (call->kind == Kind::write && !number(call)))
+    if (!to || !may_be_sent(call) || (call->kind == Kind::write && !number(call)))
       held.push_back(call);
     else
       add_to_batch(batches, *to, call);
@@ -159,6 +171,12 @@ void Engine::dispatch() {
   for (auto& [to, batch] : batches) send(*to, batch);
   for (auto& call : held)
     if (call->state == State::queued) ready_.push_back(call);
+}
+
+// A node ends the connection on which too large a frame comes, and with it what others wait for. How
+// large it may be, `members` says.
+bool Engine::may_be_sent(const CallRef& call) const {
+  return command_bytes_max_ || call->command.size() <= frame_bytes_max - frame_bytes_spare;
 }
 
 // Gives a write its place in the session; false if it must wait for that. A write keeps session and
@@ -302,7 +320,7 @@ void Engine::answered(Connection& from, const Reply& reply) {
   const auto found = messages_.find(reply.id);
   if (found == messages_.end() || found->second.connection != &from) return;
   auto& message = found->second;
-  nodes_.named(from, reply.node);
+  if (!reply.node.empty()) from.name = reply.node;
   if (message.calls.empty()) {  // a `present`
     if (!reply.result && reply.failure.retry == "never") from.refusal = reply.failure;
     messages_.erase(found);

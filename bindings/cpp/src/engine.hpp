@@ -48,8 +48,11 @@ class Engine {
   void hear();
   void take();
   void tick();
+  void learn(const msgpack::object& members);
   void look_at(const CallRef& call);
   void dispatch();
+
+  bool may_be_sent(const CallRef& call) const;
 
   // session.
   bool number(const CallRef& call);
@@ -86,6 +89,7 @@ class Engine {
 
   TimePoint now_;
   TimePoint next_tick_ = {}, next_members_ = {};
+  std::optional<std::size_t> command_bytes_max_;  // unknown until `members` has been answered
   bool asking_members_ = false, closing_ = false;
   CallRef opening_, closing_call_;
   std::optional<msgpack::object_handle> members_;  // learned, and not taken in yet

@@ -35,10 +35,6 @@ void Nodes::hint(const Failure& failure) {
     leader_ = failure.leader;
 }
 
-void Nodes::named(Connection& connection, const std::string& name) {
-  if (!name.empty()) connection.name = name;
-}
-
 std::vector<std::unique_ptr<Connection>> Nodes::learn(const msgpack::object& result) {
   std::vector<std::unique_ptr<Connection>> gone;
   leader_ = text_of(result, "leader");

@@ -22,7 +22,6 @@ class Nodes {
   void next_turn() { ++turn_; }
   // What a refusal said of the leader.
   void hint(const Failure& failure);
-  void named(Connection& connection, const std::string& name);
   // Takes the result of `members`. Returns the connections that are no longer needed.
   std::vector<std::unique_ptr<Connection>> learn(const msgpack::object& members);
   // Whether the leader is known and connected.

@@ -35,6 +35,13 @@ void keys(dkv::Client& kv) {
   check(!kv.status().node.empty(), "a node tells its status");
 }
 
+void sizes(dkv::Client& kv) {
+  for (const auto bytes : {2 << 20, 8 << 20})
+    check(code_of<dkv::Rejected>([&] { kv.put("big", std::string(bytes, 'x')); }) == "too_large",
+          "what is too large is rejected");
+  check(kv.put("fits", std::string(1 << 20, 'x')) > 0, "a megabyte");
+}
+
 void many(dkv::Client& kv) {
   std::vector<std::future<std::int64_t>> puts;
   for (int n = 0; n < 1500; ++n)
@@ -68,6 +75,7 @@ void nobody_there() {
 int main() {
   dkv::Client kv(options());
   keys(kv);
+  sizes(kv);
   many(kv);
   nobody_there();
   return verdict();

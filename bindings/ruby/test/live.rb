@@ -36,6 +36,15 @@ class LiveTest < Minitest::Test
     assert_raises(Dkv::Rejected) { @kv.put("", "x") }
   end
 
+  def test_what_is_too_large_is_rejected_and_harms_nobody
+    beside = @kv.put_async("beside", "v")
+    [2 << 20, 8 << 20].each do |bytes|
+      assert_equal "too_large", assert_raises(Dkv::Rejected) { @kv.put("big", "x" * bytes) }.code
+    end
+    assert_operator beside.value, :>, 0
+    assert_operator @kv.put("fits", "x" * (1 << 20)), :>, 0
+  end
+
   def test_a_node_tells_its_status
     status = @kv.status
     assert_includes %w[n1 n2 n3], status.node

@@ -46,7 +46,7 @@ module Dkv
       @credentials = credentials
       @configured = configured
       @phase = :closed # or :connecting, :shaking, :ready
-      @trouble = :unanswered # or :stranger, :bad_address
+      @trouble = :unanswered # or :stranger, :unopened
       @open_at = @presented = @avoid_until = 0
       @key = @failures = 0
     end
@@ -89,7 +89,7 @@ module Dkv
     # Why it is not ready, for a person.
     def trouble
       return "#{address} does not answer in time" if ready?
-      return "#{address} is no address of a node" if @trouble == :bad_address
+      return "no socket can be opened to #{address} (no address, or too many open files)" if @trouble == :unopened
       return "nothing answers at #{address}" if @trouble == :unanswered
       return "what listens at #{address} does not prove the server key of the trust file" if @credentials
 
@@ -99,24 +99,27 @@ module Dkv
     private
 
     def open(now)
+      connect("inproc://dkv-monitor-#{object_id}-#{now}")
+      [@socket, @monitor].each { |it| @poller.register_readable(it) }
+      @phase = :connecting
+    rescue ZMQ::ZeroMQError
+      close
+      @trouble = :unopened
+      @open_at = now + REOPEN_MAX
+    end
+
+    def connect(watcher)
       @socket = ZMQ::Socket.new(@context, ZMQ::DEALER)
       OPTIONS.each { |option, value| set(@socket, option, value) }
       LibZMQ.zmq_setsockopt(@socket.socket, ZMQ::MAXMSGSIZE, [REPLY_BYTES_MAX].pack("q"), 8)
       prove if @credentials
-      watcher = "inproc://dkv-monitor-#{@socket.socket.address}-#{now}"
       LibZMQ.zmq_socket_monitor(@socket.socket, watcher, WATCHED)
       @monitor = ZMQ::Socket.new(@context, ZMQ::PAIR)
       set(@monitor, ZMQ::LINGER, 0)
       @monitor.connect(watcher)
-      @phase = :connecting
-      return [@socket, @monitor].each { |it| @poller.register_readable(it) } if connected?
-
-      close
-      @trouble = :bad_address
-      @open_at = now + REOPEN_MAX
+      result = @socket.connect("tcp://#{address}")
+      ZMQ::Util.error_check("zmq_connect", result)
     end
-
-    def connected? = @socket.connect("tcp://#{address}") != -1
 
     def prove
       keys = @credentials.server_keys

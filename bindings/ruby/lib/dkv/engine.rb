@@ -14,6 +14,7 @@ module Dkv
     OUTSTANDING_MAX = 4096
     BATCH_BYTES_MAX = 64 * 1024
     BATCH_REQUESTS_MAX = 1024
+    COMMAND_BYTES_SAFE = (4 << 20) - (64 << 10) # every node takes as many
     TICK = 0.020
     IDLE_WAIT = 1.0
     SILENCE = 1.5 # after it, another node is asked
@@ -51,7 +52,7 @@ module Dkv
 
     # From any thread.
     def submit(call)
-      full = first = false
+      full = false
       @mutex.synchronize do
         full = @stopping || @outstanding >= OUTSTANDING_MAX
         unless full
@@ -59,9 +60,9 @@ module Dkv
           call.counted = true
           first = @submitted.empty?
           @submitted << call
+          @waker.write("!") if first
         end
       end
-      @waker.write("!") if first
       call.done(refusal(too_many)) if full
     end
 
@@ -69,7 +70,7 @@ module Dkv
     def stop
       return if @mutex.synchronize { @stopping.tap { @stopping = true } }
 
-      @waker.write("!")
+      @waker.write("!") if @thread.alive?
       @thread.join
       [@wake, @waker].each(&:close)
     end
@@ -92,7 +93,22 @@ module Dkv
         dispatch
       end
     ensure
+      leave
+    end
+
+    # Whatever ended the thread, nobody waits for it for ever.
+    def leave
+      calls = @mutex.synchronize do
+        @stopping = true
+        @submitted
+      end
+      (@active.keys + calls).each { |call| end_by_closing(call) }
       @nodes.close
+    end
+
+    def end_by_closing(call)
+      call.last = Failure.of("lost", "The client was closed before the answer came.")
+      give_up(call)
     end
 
     def wait
@@ -121,11 +137,18 @@ module Dkv
 
     def tick
       @next_tick = @now + TICK
-      @nodes.learn(@members).each { |gone| drop(gone) } if @members
+      learn(@members) if @members
       @members = nil
       @active.keys.each { |call| look_at(call) }
       @next_members = [@next_members, @now + MEMBERS_SOONER].min unless @nodes.leader_found?
       ask_members if @active.any? && @now >= @next_members && !@closing
+    end
+
+    def learn(members)
+      @nodes.learn(members).each { |gone| drop(gone) }
+      limits = members["limits"]
+      most = limits.is_a?(Hash) ? limits["request_bytes_max"] : 0
+      @command_bytes_max = [COMMAND_BYTES_SAFE, most.to_i].max
     end
 
     def look_at(call)
@@ -147,10 +170,10 @@ module Dkv
       @ready = []
       batches = Hash.new { |hash, connection| hash[connection] = [] }
       calls.each do |call|
-        next if call.state != :queued || @now >= call.deadline
+        next if call.state != :queued || @now >= call.deadline || refused_as_too_large(call)
 
         to = @nodes.choose(call.kind != :read, call.node, @now)
-        if to && (call.kind != :write || number(call))
+        if to && may_be_sent?(call) && (call.kind != :write || number(call))
           batches[to] << call
         elsif call.state == :queued
           @ready << call
@@ -158,6 +181,18 @@ module Dkv
       end
       batches.each { |to, batch| cut(batch).each { |part| send_batch(to, part) } }
     end
+
+    # A node ends the connection on which too large a frame comes, and with it what others wait for.
+    # How large it may be, `members` says.
+    def refused_as_too_large(call)
+      return if @command_bytes_max.nil? || call.command.bytesize <= @command_bytes_max
+
+      call.last = Failure.of("too_large", "Too large to be sent. Store it in parts.")
+      give_up(call)
+      true
+    end
+
+    def may_be_sent?(call) = @command_bytes_max || call.command.bytesize <= COMMAND_BYTES_SAFE
 
     # A batch as messages of bounded size; a larger command goes alone.
     def cut(batch)
@@ -243,10 +278,7 @@ module Dkv
 
     def begin_closing
       @closing = true
-      @active.keys.each do |call|
-        call.last = Failure.of("lost", "The client was closed before the answer came.")
-        give_up(call)
-      end
+      @active.keys.each { |call| end_by_closing(call) }
       return unless @session
 
       command = Wire.command("close_session")
