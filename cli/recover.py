@@ -51,7 +51,8 @@ def recover(
         )
     for path in (file, made):
         if path is not None and path.exists() and (path.is_file() or any(path.iterdir())):
-            raise Misconfigured(f"{path} exists: give another name, or move it away")
+            held = "exists" if path.is_file() else "is not empty"
+            raise Misconfigured(f"{path} {held}: give another name, or move it away")
     chosen = _choose(folders, source, strict=bool(made or file))
     with tempfile.TemporaryDirectory(prefix="dkv-recover-") as room:
         backup = file or Path(room) / "backup.dkv"

@@ -167,14 +167,16 @@ class PostOffice:
         raft = self.raft
         size = len(raft.config.voters)
         words = f"{sender.name} has come with another disk than the cluster's member {sender.name}"
+        severity = "warning"
         if size - len(self._replaced) < majority(size):
+            severity = "error"  # never left out, however soon after another line of this reason
             words += (
                 f". QUORUM LOST: the disks of {', '.join(sorted(self._replaced))} were members and "
                 f"are gone; this disk holds what it had. Put the old data directories back"
             )
             if not raft.config.opened_index:
                 words += ", or, as the cluster never opened and nothing was acknowledged, empty all"
-        raft.post(Local.SHELL, Say("warning", "disk_replaced", words))
+        raft.post(Local.SHELL, Say(severity, "disk_replaced", words))
 
     def _disowned(self, by: str, letter: DiskReplaced) -> None:
         """Somebody's configuration has another disk for our name. An empty disk ends here; one

@@ -89,6 +89,8 @@ def test_of_three_with_two_wiped_the_third_says_that_the_quorum_is_lost() -> Non
     assert {ended(world.nodes[n])[0] for n in ("n1", "n2")} == {Ending.DISK_REPLACED}
     said = warnings(world.nodes["n3"])
     assert "QUORUM LOST: the disks of n1, n2" in said
+    errors = [s.words for s in world.nodes["n3"].said if s.severity == "error"]
+    assert any("QUORUM LOST" in words for words in errors)  # errors are never left out
     assert "Put the old data directories back" in said
     assert "empty all" not in said
     world.run(10 * SECOND)
