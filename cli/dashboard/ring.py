@@ -87,7 +87,7 @@ class Ring:
         self.arrivals = 0  # of entries, cuts and latencies, counted together
         self._early: dict[tuple[int, int], dict[str, Sight]] = {}  # told before the entry was
         self._cuts: deque[tuple[int, int]] = deque(maxlen=_NEWS_MAX)  # (arrival, index)
-        self._settled: deque[tuple[int, Entry]] = deque(maxlen=_NEWS_MAX)
+        self._settled: deque[tuple[int, int, int]] = deque(maxlen=_NEWS_MAX)  # …, index, term
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -151,7 +151,7 @@ class Ring:
             row[_REVISION], row[_LATENCY] = command.revision, latency
             row[_REFUSED] = command.refused
         self.arrivals += 1
-        self._settled.append((self.arrivals, entry))
+        self._settled.append((self.arrivals, entry.index, entry.term))
 
     # -- what pages ask --------------------------------------------------------------------------
     def newest(self, after: int, wanted: Filter, limit: int) -> tuple[list[list[Any]], int]:
@@ -189,9 +189,10 @@ class Ring:
     def settled_since(self, after: int) -> Iterator[list[Any]]:
         """[index, term, latency, [[revision, refused] of each command]] of the entries that had
         arrived by then, and were applied since."""
-        for arrival, entry in reversed(self._settled):
+        for arrival, index, term in reversed(self._settled):
             if arrival <= after:
                 return
-            if entry.arrival <= after and entry.rows:
+            entry = self.find(index, term)
+            if entry is not None and entry.arrival <= after and entry.rows:
                 results = [(row[_REVISION], row[_REFUSED]) for row in entry.rows]
-                yield [entry.index, entry.term, entry.rows[0][_LATENCY], results]
+                yield [index, term, entry.rows[0][_LATENCY], results]

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 T = TypeVar("T")
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 _FLAGS = (
     "--headless",
     "--no-sandbox",

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from tests.real.cluster import Cluster, free_ports
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class Dashboard:

@@ -1,6 +1,7 @@
 """What the dashboard makes of the nodes' words: the log's ring, who led, what pages are told."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -66,6 +67,23 @@ def test_the_ring_keeps_so_many_commands_and_so_many_bytes() -> None:
     for index in range(1, BYTES_MAX // 4096 // 100 + 20):
         ring.add(entry(index, *[key] * 100))
     assert len(ring) * 100 * 4096 <= BYTES_MAX
+
+
+def test_what_has_left_the_ring_is_kept_by_nothing_else() -> None:
+    others, ring = _entries_alive(), Ring()
+    commands = [put(b"k")] * 100
+    for index in range(1, COMMANDS_MAX // 100 + 400):
+        ring.add(Entry(index, 1, 1_000, commands))
+        latest = ring.find(index, 1)
+        assert latest is not None
+        ring.see(index, 1, "n1", Sight(1_000, 1.0, 2.0, 3.0))
+        ring.settle(latest, commands, 3.0)
+    assert _entries_alive() - others == len(ring)
+
+
+def _entries_alive() -> int:
+    gc.collect()
+    return sum(isinstance(o, Entry) for o in gc.get_objects())
 
 
 def test_older_rows_are_found_before_a_row_in_the_middle_of_an_entry() -> None:

@@ -1,7 +1,7 @@
 // The stream of commands: a windowed list, the newest on top. Owns pause, scrolling back and which
 // row is chosen; a pool of elements is filled anew for what is in sight, so the page never grows.
 
-import { newerThan, ROWS_MAX, rowOf, store } from './store.js'
+import { newerThan, ROWS_MAX, rowOf, skippedLately, store } from './store.js'
 import { bytes, count, ms, plural, shown } from './words.js'
 
 const VIEW_MAX = 20_000 // rows of a paused view, with what was scrolled back to
@@ -207,8 +207,9 @@ export class LogView {
   }
 
   sentence () {
-    const left = store.skipped
-      ? ` ${plural(store.skipped, 'command was', 'commands were')} left out: this page is too slow.`
+    const skipped = skippedLately()
+    const left = skipped
+      ? ` ${plural(skipped, 'command was', 'commands were')} left out: more came than a page can take.`
       : ''
     if (!this.frozen) {
       const filtered = Object.values(this.filter()).some(Boolean)

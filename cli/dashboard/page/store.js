@@ -3,12 +3,14 @@
 
 export const ROWS_MAX = 5_000
 const SAMPLES_MAX = 300
+const LATELY_MS = 10_000
 
 export const store = {
   nodes: [], // as the dashboard tells of each
   marks: {}, // node → [saved, applied]: up to which entry
   rows: [], // commands, the oldest first
-  skipped: 0, // rows that the dashboard left out, for this page was too slow
+  skipped: 0, // rows that were left out lately, for this page was too slow
+  skippedAt: 0,
   samples: [], // [at, puts a second, p50, p99, lag]
   terms: [], // { term, leader, since, until }
   ahead: 0, // the dashboard's clock less this one's, ms
@@ -27,7 +29,7 @@ export function take (update) {
   if (update.marks) store.marks = update.marks
   if (update.cut) cutFrom(update.cut)
   if (update.rows) addRows(update.rows)
-  if (update.skipped) store.skipped += update.skipped
+  if (update.skipped) noteSkipped(update.skipped)
   if (update.settled) update.settled.forEach(settle)
   if (update.samples) addSamples(update.samples)
 }
@@ -41,6 +43,14 @@ function addRows (told) {
   // By a quarter at a time, so that moving the rest costs little a row.
   if (store.rows.length > ROWS_MAX * 1.25) store.rows = store.rows.slice(-ROWS_MAX)
 }
+
+function noteSkipped (count) {
+  const isLately = Date.now() - store.skippedAt < LATELY_MS
+  store.skipped = count + (isLately ? store.skipped : 0)
+  store.skippedAt = Date.now()
+}
+
+export const skippedLately = () => (Date.now() - store.skippedAt < LATELY_MS ? store.skipped : 0)
 
 // How many rows are beyond this entry.
 export const newerThan = index => store.rows.length - firstAt(index + 1)
