@@ -93,7 +93,7 @@ $(VENV)/bin/pip:
 	@sh tests/venv.sh "$(PYTHON)" "$(VENV)"
 
 $(READY): pyproject.toml | $(VENV)/bin/pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[dashboard]'
 	@touch $@
 
 $(DEV): pyproject.toml | $(VENV)/bin/pip

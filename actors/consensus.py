@@ -10,6 +10,7 @@ from typing import Any
 
 import msgpack
 
+from actors.observing import Observing
 from dkv.address import Instant, Local, Member, Outbox, Peer
 from dkv.codec import Garbled, seal, unseal
 from dkv.counters import Counters, Histogram
@@ -22,6 +23,7 @@ from dkv.messages import (
     FromPeer,
     Hello,
     Kept,
+    Observe,
     Relay,
     Roster,
     Stop,
@@ -65,6 +67,7 @@ class Consensus:
         self._office = PostOffice(self._raft, charter)
         self._roster = Roster(())  # as it was last said
         self._config: Configuration | None = None
+        self._observing = Observing()
         self._stopping_us = 0  # until then leadership may be handed over
         self._begun = False
 
@@ -73,6 +76,8 @@ class Consensus:
         if not self._begun:
             return 0
         due = table.deadline(self._raft)
+        if self._observing.due_us is not None:
+            due = min(due, self._observing.due_us)
         return min(due, self._stopping_us) if self._stopping_us else due
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
@@ -89,6 +94,8 @@ class Consensus:
                 self._told_anew(letter)
             elif kind is Describe:
                 out.append((Local.GATEWAY, self._describe(letter)))
+            elif kind is Observe:
+                self._observing.add(raft, letter)
             elif kind is Stop:
                 table.begin_handover(raft)
                 self._stopping_us = now.us + raft.timing.election_us_min
@@ -97,6 +104,7 @@ class Consensus:
         said = self._address(table.end_turn(raft))
         out.extend(self._introduce())
         out.extend(said)
+        out.extend(self._observing.look(raft))
         if self._stopping_us and self._may_stop(now):
             self._stopping_us = 0
             out.append((Local.NODE, Stopped(self.name.value)))

@@ -37,7 +37,7 @@ class Copying:
         found = state.store.scan(asked.row)
         versions = first_within(CHUNK_BYTES, found, len)
         last = row_of_packed(versions[-1]) if versions else asked.row
-        if len(versions) < len(found) or state.store.scan(last):
+        if len(versions) < len(found) or state.store.scan(last, 1):
             return _chunk(asked, 0, versions, (), b"", more=True)
         if not self._has_room(asked.member, now_us):
             return None

@@ -27,7 +27,16 @@ from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.ids import Founding
 from dkv.kv.state import Command, pack_command_of
-from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
+from dkv.limits import (
+    ENTRY_BYTES_MAX,
+    ENTRY_COMMANDS_MAX,
+    MS,
+    SECOND,
+    TAIL_MARGIN_MS,
+    TAILS_MAX,
+    TAILS_PER_NAME_MAX,
+    ClusterLimits,
+)
 from dkv.messages import (
     Applied,
     Describe,
@@ -38,6 +47,7 @@ from dkv.messages import (
     Installed,
     Led,
     Lookup,
+    Observe,
     Probe,
     Propose,
     ReadAt,
@@ -90,6 +100,7 @@ class Gateway:
         self._led = Led(0, "", False, ())
         self._roster = Roster(())
         self._heard_us: int | None = None
+        self._tails: list[Pending] = []  # that look at this node's log
         self._gathering: dict[int, tuple[Pending, dict[str, Any]]] = {}
         self._stop_us: int | None = None
         self._stopped = False
@@ -427,6 +438,9 @@ class Gateway:
     def _stop(self, _letter: Stop) -> None:
         if self._stop_us is None:
             self._stop_us = self._now.us + _STOP_GRACE_US
+            for pending in self._tails_open():  # nobody waits for what they wait for
+                self._ledger.close(pending)
+                self._reply_error(pending, *self._obstacle(), "no")
 
     def _end_if_stopping(self) -> None:
         if self._stop_us is None or self._stopped:
@@ -526,12 +540,41 @@ class Gateway:
             self._gathering[number] = (pending, {})
             self._out.extend((actor, Describe(number)) for actor in _DESCRIBED)
             return
+        if op == "tail":
+            self._observe(pending)
+            return
         self._note(pending)
         if op == "introduce":
             fields = asking.introduction(self._founding, self._limits, self._roster)
         else:
             fields = self._members() if op == "members" else self._presented(pending)
         self._out.append(replies.result(pending.asked.slip, self._node, 0, fields))
+
+    def _observe(self, pending: Pending) -> None:
+        """A look at the log: bounded, for each waits, and each is told much."""
+        asked, others = pending.asked, self._tails_open()
+        name = asked.principal.name
+        own = sum(p.asked.principal.name == name for p in others)
+        if own >= TAILS_PER_NAME_MAX or len(others) >= TAILS_MAX:
+            whose = f"of {name} " if own >= TAILS_PER_NAME_MAX else ""
+            count = own if whose else len(others)
+            words = f"{count} tails {whose}wait at {self._node}: end some of them"
+            self.counters.add("refused_busy")
+            self._reply_error(pending, Code.BUSY, words, "no")
+            return
+        pending.refused_code = Code.TIMEOUT
+        pending.refused_words = "its log or its state machine has not answered in time"
+        self._tails = [*others, pending]
+        self._ledger.open(pending)
+        number = self._ledger.hold([pending], NEVER_US)
+        fields = asked.fields
+        wait_ms = max(min(fields["wait_ms"], asked.header.ttl_ms - TAIL_MARGIN_MS), 0)
+        after, settled = (fields["after"], fields["after_term"]), fields["settled"]
+        letter = Observe(number, wait_ms, *after, settled, fields["limit"], asked.header.command)
+        self._out.append((Local.CONSENSUS, letter))
+
+    def _tails_open(self) -> list[Pending]:
+        return [pending for pending in self._tails if not pending.done]
 
     def _members(self) -> dict[str, Any]:
         return {

@@ -120,11 +120,11 @@ class SqliteJournal:
             self._db.execute(_INSERT, entry)
         self._added.clear()
 
-    def commit(self) -> None:
+    def commit(self) -> int:
         """One entry alone, the most frequent turn, is one statement and its own transaction: each
         statement gives the interpreter's lock away and waits for it again."""
         if not self._added and not self._db.connection.in_transaction:
-            return
+            return 0
         began_ns = time.monotonic_ns()
         if len(self._added) == 1 and not self._db.connection.in_transaction:
             self._db.execute(_INSERT, self._added.pop())
@@ -135,6 +135,7 @@ class SqliteJournal:
         self._last_sync_us = (self._synced_ns - began_ns) // 1_000
         self.syncs.add(self._last_sync_us)
         self._dirty_pages += 2
+        return self._last_sync_us
 
     def tidy(self, *, idle: bool) -> None:
         if self._dirty_pages > (_IDLE_PAGES if idle else LOG_CHECKPOINT_PAGES):

@@ -97,8 +97,9 @@ class Journal(Protocol):
     def cut(self, through: int) -> None:
         """Drop rows through this index (`keep` the new base in the same transaction)."""
 
-    def commit(self) -> None:
-        """One transaction, one sync. The durability barrier."""
+    def commit(self) -> int:
+        """One transaction, one sync. The durability barrier. How many microseconds it took, where
+        that is known."""
 
     def fault(self, error: Exception) -> Fault: ...
 

@@ -19,7 +19,14 @@ from dkv.address import Instant, Local, Member, Outbox
 from dkv.counters import Counters
 from dkv.entries import Entry, Position, entry_bytes, is_sound, position_of
 from dkv.errors import Ending, Fault
-from dkv.limits import FETCH_BYTES_MAX, MS, SECOND, WITNESS_LAZY_US
+from dkv.limits import (
+    FETCH_BYTES_MAX,
+    MS,
+    SECOND,
+    TAIL_ANSWER_BYTES,
+    TAIL_SHOW_US,
+    WITNESS_LAZY_US,
+)
 from dkv.messages import (
     Condemn,
     Cut,
@@ -31,6 +38,8 @@ from dkv.messages import (
     Rebase,
     Roster,
     Saved,
+    Show,
+    Shown,
     Space,
     Stop,
     Stopped,
@@ -38,6 +47,7 @@ from dkv.messages import (
     Write,
 )
 from dkv.raft import configuration
+from dkv.timeline import Timeline
 
 _IDLE_US = 200 * MS
 
@@ -72,6 +82,9 @@ class Log:
         self._level_us = 0
         self._sealed: list[tuple[str, bytes]] = []
         self._kept: list[Kept] = []
+        self._saved = Timeline(last.index)
+        self._shows: deque[Show] = deque()
+        self._show_us = 0  # when one is answered, whatever is to be written
         self._stopping = False
 
     @property
@@ -79,6 +92,7 @@ class Log:
         due = [self._busy_us + _IDLE_US] if self._busy_us else []
         due += [self._lazy_us] if self._lazy_us is not None else []
         due += [self._level_us + SECOND] if self._level else []
+        due += [0] if self._shows else []
         return min(due, default=None)
 
     def handle(self, batch: list[Any], now: Instant) -> Outbox:
@@ -92,7 +106,7 @@ class Log:
         number = self._number
         for letter in batch:
             self._take(letter, now, out)
-        self._journal.commit()
+        self._saved.reach(self._last.index, now.us + self._journal.commit())
         self._keep_witness(now)
         if self._number > number:
             out.append((Local.CONSENSUS, Saved(self._number)))
@@ -105,6 +119,9 @@ class Log:
             self._close()
             out.append((Local.NODE, Stopped(self.name.value)))
             return out
+        if self._shows and (number == self._number or now.us >= self._show_us):
+            out.append((Local.MACHINE, self._show(self._shows.popleft())))
+            self._show_us = now.us + TAIL_SHOW_US
         self._look_at_margin(number < self._number, now, out)
         self._journal.tidy(idle=self._is_idle(now))
         return out
@@ -121,6 +138,10 @@ class Log:
                 self._write(letter, now)
             case Fetch():
                 out.append((Local.CONSENSUS, self._fetch(letter)))
+            case Show():
+                if not self._shows:
+                    self._show_us = now.us + TAIL_SHOW_US
+                self._shows.append(letter)
             case Cut():
                 out.append((Local.CONSENSUS, self._cut(letter.through)))
             case Rebase():
@@ -164,6 +185,7 @@ class Log:
 
     def _truncate(self, index: int) -> None:
         assert index > self._testimony.index, (index, self._testimony)
+        self._saved.back_to(index - 1)
         while self._recent and self._recent[-1].index >= index:
             self._recent.pop()
         if self._recent:
@@ -205,27 +227,39 @@ class Log:
 
     # -- reading and cutting ---------------------------------------------------------------------
     def _fetch(self, letter: Fetch) -> Fetched:
+        if letter.first <= self._hard.base.index:
+            return Fetched(letter.first, ())
+        return Fetched(letter.first, self._read(letter.first, letter.last, FETCH_BYTES_MAX))
+
+    def _show(self, letter: Show) -> Shown:
+        """What there is of it by now: entries may have been cut or replaced since."""
+        base = self._hard.base.index
+        first, last = max(letter.after, base) + 1, min(letter.last, self._last.index)
+        entries = self._read(first, last, TAIL_ANSWER_BYTES) if first <= last else ()
+        batch, wait_ms, after, _last, commit, question, known, moments = letter
+        saved_us = tuple(self._saved.when(moment[0]) for moment in moments)
+        told = (question, known, moments, saved_us, base, self._last.index, entries)
+        return Shown(batch, wait_ms, after, commit, *told)
+
+    def _read(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
         """Verified entries, as many as fit. The row before the first gives the chain its start."""
         base = self._hard.base
-        if letter.first <= base.index:
-            return Fetched(letter.first, ())
-        before = base.check if letter.first == base.index + 1 else None
+        before = base.check if first == base.index + 1 else None
         found: list[Entry] = []
         size = 0
-        first = letter.first if before is not None else letter.first - 1
-        for entry in self._journal.rows(first, letter.last):
+        for entry in self._journal.rows(first if before is not None else first - 1, last):
             if before is None:
                 before = entry.check
                 continue
-            self._verify(entry, letter.first + len(found), before)
+            self._verify(entry, first + len(found), before)
             size += entry_bytes(entry)
-            if found and size > FETCH_BYTES_MAX:
+            if found and size > bytes_max:
                 break
             found.append(entry)
             before = entry.check
         if not found:
-            raise Fault(Ending.STORAGE_FAULT, f"entry {letter.first} is missing from the log")
-        return Fetched(letter.first, tuple(found))
+            raise Fault(Ending.STORAGE_FAULT, f"entry {first} is missing from the log")
+        return tuple(found)
 
     @staticmethod
     def _verify(entry: Entry, index: int, before: bytes) -> None:
@@ -266,6 +300,7 @@ class Log:
         self._journal.replace(1, ())
         self._journal.keep(self._hard)
         self._last = base
+        self._saved.begin(base.index)
         self._recent.clear()
         self._testimony = self._testimony._replace(**base._asdict())
         if self._lazy_us is None:

@@ -15,6 +15,7 @@ import msgpack
 from actors.copying import Copying
 from actors.scan import Scan
 from actors.staging import Staging
+from actors.tailing import Outcomes, Tailing, Tails
 from dkv.address import Instant, Local, Outbox
 from dkv.counters import Counters
 from dkv.entries import Entry, Kind, entry_bytes
@@ -53,6 +54,7 @@ from dkv.messages import (
     InstallSnapshot,
     Lookup,
     Noted,
+    Shown,
     Stop,
     Stopped,
     Suggest,
@@ -90,6 +92,8 @@ class Machine:
         self._scan: Scan | None = Scan(state.store, state.heads) if state.applied else None
         self._copying = Copying()
         self._staging = Staging(stores, state.limits, state.meta().disk, counters)
+        self._outcomes = Outcomes(state.applied)
+        self._tails = Tails()
         self._asked: dict[str, Copy] = {}  # by member, what it asked for last: one a turn
         self._entries: deque[tuple[int, Entry]] = deque()  # when they came, us
         self._lookups: list[tuple[int, Lookup]] = []  # (deadline_us, what waits for an index)
@@ -104,6 +108,8 @@ class Machine:
     @property
     def deadline(self) -> int | None:
         due = [self._sweep_us] if self._scan is None and self._sweep.is_due else []
+        if self._tails.due_us is not None:
+            due.append(self._tails.due_us)
         if self._dirty_us is not None:
             due.append(self._dirty_us + STATE_COMMIT_US)
         elif self._touched_us:
@@ -132,6 +138,7 @@ class Machine:
             self._answer(now, out)
             self._copy(now, out)
             self._clean(now)
+        self._tell(now, out)
         if self._staging.busy:
             self._staging.step()
         self._keep(now, out)
@@ -153,6 +160,8 @@ class Machine:
                 self._receive(letter, out)
             case Chunk():
                 self._stage(letter, out)
+            case Shown():
+                self._tails.add(Tailing(self._state, self._outcomes, letter, now.us))
             case Lookup():
                 self._lookups.append((now.us + letter.ttl_ms * MS, letter))
             case Continue():
@@ -181,6 +190,7 @@ class Machine:
             self._since_commit[0] += max(len(outcome.results), 1)
             self.counters.add("entries")
             self.counters.add("commands", len(outcome.results))
+            self._outcomes.keep(entry.index, outcome.results)
             if (outcome.node, outcome.boot) == (self._node, self._boot):
                 applied = Applied(outcome.batch, entry.index, outcome.results, taken_us)
                 out.append((Local.GATEWAY, applied))
@@ -193,6 +203,7 @@ class Machine:
                 break
         if not size:
             return
+        self._outcomes.applied.reach(self._state.applied, now.us)
         self._since_commit[1] += size
         self._unreported += size
         if self._dirty_us is None:
@@ -307,6 +318,7 @@ class Machine:
         self._state = State(self._staging.install(meta), self._state.limits, self._state.cluster)
         self._sweep = Sweep(self._state)
         self._state.heads = heads
+        self._outcomes.applied.begin(meta.applied)
         self._scan = None
         self._since_commit, self._dirty_us, self._due = [0, 0], None, 0
         begun = [
@@ -362,6 +374,13 @@ class Machine:
                 self._say_found(batch, position + 1, [answer], out)
             elif deadline_us > now.us:
                 self._readings.append((deadline_us, batch, position, reading))
+
+    def _tell(self, now: Instant, out: Outbox) -> None:
+        """Of the log, a part to one who looks at it; also while the scan goes on."""
+        told = self._tails.step(self._state.applied, now)
+        if told is not None:
+            batch, answer = told
+            self._say_found(batch, 1, [answer], out)
 
     def _go_on(self, out: Outbox) -> None:
         """Long work yields to what has arrived, by a letter to itself."""

@@ -16,6 +16,7 @@ from cli import cluster, exporting, health, importing, keys, leadership, members
 from cli.bench import bench
 from cli.certs import certs
 from cli.checks import check
+from cli.conformance import conformance
 from cli.contexts import (
     Context,
     all_contexts,
@@ -25,6 +26,7 @@ from cli.contexts import (
     save_context,
     use_context,
 )
+from cli.dashboard.command import dashboard
 from cli.endings import Ended, Exit, ended
 from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
@@ -83,7 +85,9 @@ for command in (
     df,
     certs,
     check,
+    conformance,
     bench,
+    dashboard,
 ):
     cli.add_command(command)
 cli.add_command(keys.put, "set")

@@ -164,17 +164,16 @@ class Fault(DkvError):
 
 
 class RequestError(DkvError):
-    """A request that did not succeed. `applied` says what is known of its effect."""
+    """A request that did not succeed. `applied` says what is known of its effect; `name` is the
+    code as the node said it, which a newer node may know and this library not."""
 
     def __init__(self, code: Code, words: str, applied: Applied = "no", leader: str = "") -> None:
         super().__init__(words)
         self.code = code
+        self.name = code.name.lower()
         self.applied = applied
         self.leader = leader
-
-    @property
-    def retry(self) -> Retry:
-        return RULES[self.code].retry
+        self.retry: Retry = RULES[code].retry
 
 
 class Rejected(RequestError):
@@ -231,6 +230,9 @@ _CLASS_BY_CODE: dict[Code, type[Rejected]] = {
 }
 
 
+_AGAIN: tuple[Retry, ...] = ("same", "later", "other")
+
+
 def request_error(code: Code, words: str, applied: Applied, leader: str = "") -> RequestError:
     """The exception for a refusal: `applied: no` is definite, anything else is `Uncertain`.
 
@@ -242,11 +244,16 @@ def request_error(code: Code, words: str, applied: Applied, leader: str = "") ->
 
 
 def error_told(fields: dict[str, Any]) -> RequestError:
-    """The exception that a reply's `error` stands for. A newer node's code is treated by class."""
-    code = CODE_BY_NAME.get(fields.get("code", ""), Code.BAD_REQUEST)
+    """The exception that a reply's `error` stands for. A newer node's code is treated by what it
+    says of `applied` and `retry`: as BUSY where the request may be sent again, else BAD_REQUEST."""
+    name, retry = fields.get("code", ""), fields.get("retry", "never")
+    stand_in = Code.BUSY if retry in _AGAIN else Code.BAD_REQUEST
+    code = CODE_BY_NAME.get(name, stand_in)
     applied = fields.get("applied", "unknown")
     error = request_error(code, fields.get("words", RULES[code].words), applied)
     error.leader = fields.get("leader", "")
+    if name not in CODE_BY_NAME:
+        error.name, error.retry = str(name), retry if retry in _AGAIN else "never"
     if isinstance(error, ConditionFailed):
         error.key_revision = fields.get("key_revision", 0)
     return error

@@ -75,14 +75,18 @@ LIST_LIMIT_MAX = 10_000  # keys of one page
 LIST_BYTES_MAX = 1 * MIB  # bytes of one page
 LIST_LIMIT_DEFAULT = 1_000
 RANGE_DELETE_MAX = 1_000  # keys that one range delete removes
+TAIL_ENTRIES_MAX = 256  # of the log, in one answer to a `tail`
+TAIL_ANSWER_BYTES = 256 * KIB  # of them, beyond one entry
+TAILS_MAX = 64  # that wait at a node
+TAILS_PER_NAME_MAX = 16  # of them, of one certificate name
 
 # -- storage ------------------------------------------------------------------------------------
 STATE_COMMIT_COMMANDS = 4_000
 STATE_COMMIT_BYTES = 16 * MIB
 STATE_COMMIT_US = 1 * SECOND
 LOG_CHECKPOINT_PAGES = 4_000  # of log.db: acknowledgements wait meanwhile, for 30 to 40 ms
-STATE_CHECKPOINT_PAGES = 6_000  # of state.db: answers wait meanwhile
-STATE_CHECKPOINT_PAGES_IDLE = 2_000  # in an idle moment, when nobody waits
+STATE_CHECKPOINT_PAGES = 1_000  # of state.db: answers wait meanwhile, so little at a time
+STATE_CHECKPOINT_PAGES_IDLE = 250  # in an idle moment, when nobody waits
 WITNESS_LAZY_US = 100 * MS
 LOW_WATER_BYTES_MAX = 64 * MIB
 LOW_WATER_SHARE = 20  # one part in twenty of the disk, if that is smaller
@@ -101,6 +105,12 @@ SLICE_US = 1 * MS  # long work yields after this
 # -- time ---------------------------------------------------------------------------------------
 REQUEST_TTL_MS_DEFAULT = 5_000
 REQUEST_TTL_MS_MAX = 600_000
+TAIL_WAIT_MS_MAX = 10_000
+TAIL_MARGIN_MS = 500  # of a request's time, that is left for its answer
+TAIL_PACE_US = 50 * MS  # how often is looked for what is new
+TAIL_SHOW_US = 20 * MS  # for which entries may have to be written before any is read
+TAIL_APPLY_MS = 1_000  # for which what is committed may have to be applied before it is shown
+OUTCOMES_MAX = 8_192  # commands whose results the state machine remembers for it
 CLUSTER_LIMIT_NAMES = 8
 
 

@@ -22,6 +22,7 @@ LETTER_VERSION = 1
 Row = tuple[int, int, int, int, bytes]  # an entry on its way: term, kind, tick, wall, payload
 Result = tuple[int, int, bytes]  # session, sequence, packed answer
 Member = tuple[str, str, bytes, str]  # name, peer address, peer Curve key, client address
+Moment = tuple[int, int, int, int]  # of an entry: index, term, when received, when committed (us)
 
 
 # == the outside, made by a shell from what its ports received ===================================
@@ -69,6 +70,20 @@ class Ask(NamedTuple):
     batch: int
     ttl_ms: int
     question: bytes  # packed Question
+
+
+class Observe(NamedTuple):
+    """What is new in this node's log beyond `after`? (`tail` of docs/protocol.md, where the fields
+    are.) Consensus waits up to `wait_ms` for something; log and state machine add what they know,
+    on the way that a write walks; the answer comes as Found. `question`: the packed command."""
+
+    batch: int
+    wait_ms: int
+    after: int
+    after_term: int
+    settled: int
+    limit: int
+    question: bytes
 
 
 # == consensus → gateway (and, for what was relayed, leader's consensus → origin's consensus) ====
@@ -154,6 +169,21 @@ class Rebase(NamedTuple):
     configuration: bytes
 
 
+class Show(NamedTuple):
+    """Read entries behind `after` up to `last` for an Observe, and pass all on as Shown, when there
+    is time. `known`: what consensus knows, packed; `moments` first of entries that were shown
+    before, then of these. The state machine waits for `commit` to be applied, up to `wait_ms`."""
+
+    batch: int
+    wait_ms: int
+    after: int
+    last: int
+    commit: int
+    question: bytes
+    known: bytes
+    moments: tuple[Moment, ...]
+
+
 class Condemn(NamedTuple):
     """This disk lost what it had acknowledged through `index`: witness that, then end the node."""
 
@@ -191,6 +221,24 @@ class Space(NamedTuple):
     """The disk: 0 enough, 1 low (refuse what grows), 2 critical (accept no entries)."""
 
     level: int
+
+
+# == log → state machine =========================================================================
+class Shown(NamedTuple):
+    """What Show asked for. `saved_us`: when each of `moments` was on the disk (0: not known). The
+    log begins behind `base`, and is on the disk through `saved`."""
+
+    batch: int
+    wait_ms: int
+    after: int
+    commit: int
+    question: bytes
+    known: bytes
+    moments: tuple[Moment, ...]
+    saved_us: tuple[int, ...]
+    base: int
+    saved: int
+    entries: tuple[Entry, ...]
 
 
 # == consensus → state machine ===================================================================
@@ -575,6 +623,7 @@ CATALOGUE: dict[int, type] = {
     10: Propose,
     11: ReadIndex,
     12: Ask,
+    13: Observe,
     20: Refused,
     21: ReadAt,
     22: Led,
@@ -585,11 +634,13 @@ CATALOGUE: dict[int, type] = {
     32: Cut,
     33: Condemn,
     34: Rebase,
+    35: Show,
     40: Saved,
     41: Fetched,
     42: Trimmed,
     43: Space,
     44: Kept,
+    45: Shown,
     50: Apply,
     51: Copy,
     60: Consumed,

@@ -9,10 +9,15 @@ if [ "${1:-}" = long ]; then
     export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
     export DKV_SIM_SEEDS="${DKV_SIM_SEEDS:-2000}"
 fi
-for suite in unit scenarios scripts sim mutants contract corruption crash golden real chaos; do
+for suite in unit scenarios scripts sim mutants contract corruption crash golden conformance real chaos; do
     began=$(date +%s)
     echo "== $suite"
-    "$python" -m pytest "tests/$suite" -rs || status=1
+    case "$suite" in
+        unit | scenarios | crash) workers=auto ;; # many small tests, none of which minds another
+        real) workers=2 ;;                        # they wait more than they work
+        *) workers=0 ;;                           # on all cores by themselves, or timed
+    esac
+    "$python" -m pytest "tests/$suite" -n "$workers" -rs || status=1
     if [ "$suite" = sim ]; then
         "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-200}" || status=1
     fi

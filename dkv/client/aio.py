@@ -141,6 +141,16 @@ class AsyncClient:
     async def status(self, endpoint: int | None = None) -> dict[str, Any]:
         return await self._do(calls.status(endpoint))
 
+    async def tail(self, **fields: Any) -> dict[str, Any]:
+        return await self._do(calls.tail(fields))
+
+    async def tails(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
+        fields = {"wait_ms": calls.TAIL_WAIT_MS, **fields}
+        while True:
+            page = await self.tail(**fields)
+            yield page
+            fields = calls.tail_on(fields, page)
+
     async def close(self) -> None:
         done = asyncio.Event()
         if self._engine.core.close_session(lambda *_: done.set(), _CLOSE_US):

@@ -166,6 +166,21 @@ class Client:
         node has what the first part told of; serializable, one that has not refuses."""
         return self._do(calls.snapshot_part(fields, level or self.read_level))
 
+    def tail(self, **fields: Any) -> dict[str, Any]:
+        """What is new in the log of the node that answers (role admin); the fields and the result
+        are those of op `tail` in docs/protocol.md. Of one node only where the client has one
+        endpoint and `pin`. Wait 1,000 ms at most: a silent node is asked again after 1.5 s."""
+        return self._do(calls.tail(fields))
+
+    def tails(self, **fields: Any) -> Iterator[dict[str, Any]]:
+        """One `tail` after another, each behind the one before; a page is also what nothing new has
+        come to for a second. Ends with `RequestError`, from which the last page goes on."""
+        fields = {"wait_ms": calls.TAIL_WAIT_MS, **fields}
+        while True:
+            page = self.tail(**fields)
+            yield page
+            fields = calls.tail_on(fields, page)
+
     def close(self) -> None:
         """End the session and the connections."""
         done: list[object] = []

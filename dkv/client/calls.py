@@ -11,6 +11,7 @@ from dkv.requests import end_of_prefix
 
 Key = str | bytes
 T = TypeVar("T")
+TAIL_WAIT_MS = 1_000  # less than after what a silent node is asked again
 
 
 class Written(NamedTuple):
@@ -184,6 +185,17 @@ def snapshot_part(fields: dict[str, Any], level: str) -> Ask[dict[str, Any]]:
 
 def status(endpoint: int | None) -> Ask[dict[str, Any]]:
     return Ask("status", {}, _result, None, endpoint)
+
+
+def tail(fields: dict[str, Any]) -> Ask[dict[str, Any]]:
+    """What is new in a node's log; `fields` are those of op `tail`."""
+    known = {k: as_bytes(v) if k == "prefix" else v for k, v in fields.items()}
+    return Ask("tail", known, _result)
+
+
+def tail_on(fields: dict[str, Any], page: dict[str, Any]) -> dict[str, Any]:
+    """The fields with which to go on behind a page."""
+    return {**fields, **{name: page[name] for name in ("after", "after_term", "settled")}}
 
 
 def _result(body: dict[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ from dkv.requests import PROTOCOL, TABLE, pack_command
 
 _BACKOFF_US = 20 * MS
 _BACKOFF_US_MAX = 500 * MS
+_FULL = (Code.DISK_LOW, Code.QUOTA)  # it may be the leader alone; else a person must act
+_FULL_TRIES = 5  # within 0.6 s
 _LOOK_AROUND_US = 5_000 * MS
 _EARLIER_US = 50 * MS
 _PRESENT = b"present"  # the id of the request that shows the certificate
@@ -416,10 +418,12 @@ class Core:
         again = error.retry in ("same", "later", "other")
         if error.applied == "unknown" and not call.may_repeat:
             again = False
+        if error.code in _FULL and call.tries >= _FULL_TRIES:
+            again = False
         if not again or self.now_us >= call.deadline_us:
             self._end_refused(call, error)
         else:
-            self._back_off(call, error)
+            self._back_off(call, endpoint, error)
 
     def _end_refused(self, call: Call, error: RequestError) -> None:
         """A retry's refusal tells of the retry: an earlier attempt may have been applied, unless
@@ -429,7 +433,9 @@ class Core:
             error = request_error(error.code, str(error), "unknown", error.leader)
         self._finish(call, None, error)
 
-    def _back_off(self, call: Call, error: RequestError) -> None:
+    def _back_off(self, call: Call, endpoint: int, error: RequestError) -> None:
+        if error.retry == "other":
+            call.avoid = endpoint
         if error.retry == "same" and call.tries < 3:
             pause_us = 1 * MS
         else:

@@ -44,6 +44,7 @@ from dkv.raft.configuration import Configuration, Reigns
 from dkv.raft.introductions import Introductions
 from dkv.raft.tail import Tail
 from dkv.raft.weight import Stretch, Weight
+from dkv.timeline import Timeline
 
 if TYPE_CHECKING:
     from dkv.raft.table import Role
@@ -109,6 +110,7 @@ class Raft:
         self._cut = start.base.index
         self.retention = retention
         self._led = Led(0, "", False, ())
+        self.received, self.committed = Timeline(self.tail.last.index), Timeline(start.commit)
         self.role: Role
 
     def _begin_membership(self, start: Start, told: tuple[Member, ...], certificate: bytes) -> None:
@@ -166,6 +168,7 @@ class Raft:
         if index <= self.commit:
             self.diverged(f"the leader replaces entry {index}, which is committed here")
         self.tail.truncate(index)
+        self.received.back_to(index - 1)
         self._configure(self.reigns.truncate(index))
         self.saved = min(self.saved, index - 1)
         self._unsaved = deque((n, min(last, index - 1), us) for n, last, us in self._unsaved)
@@ -278,6 +281,7 @@ class Raft:
     def _rebase(self, position: Position, letter: Installed) -> None:
         assert position.index > self.handed, (position, self.handed)
         self.tail, self.weight = Tail(position, (), ()), Weight()
+        self.received.begin(position.index)
         self.reigns = Reigns((configuration.unpack(letter.configuration),))
         self._configure(self.reigns.now)
         self.tick = max(self.tick, letter.tick)
@@ -336,6 +340,8 @@ class Raft:
     # -- the end of a turn -----------------------------------------------------------------------
     def close_turn(self, leader: str, waiting: tuple[str, ...]) -> None:
         """What every turn ends with, whatever came: hand over, cut, shed, tell the gateway."""
+        self.received.reach(self.tail.last.index, self.now.us)
+        self.committed.reach(self.commit, self.now.us)
         self.hand_over()
         self.cut_head()
         self.tail.shed(TAIL_BYTES_MAX, min(self.commit, self.handed, self.saved))

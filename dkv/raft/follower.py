@@ -25,6 +25,7 @@ from dkv.messages import (
     PreVote,
     PreVoted,
     Propose,
+    ReadAt,
     ReadIndex,
     Refused,
     Relay,
@@ -265,9 +266,11 @@ def answer_vote(raft: "Raft", role: Follower, peer: Peer, letter: RequestVote) -
 
 # -- what gateways ask ---------------------------------------------------------------------------
 def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -> None:
-    """One hop to the leader's consensus; whoever knows no leader refuses, definitely."""
-    if not role.leader:
-        raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
+    """One hop to the leader's consensus; whoever knows no leader refuses, definitely. So does a
+    node whose disk takes no entries: it would never learn what came of it."""
+    if not role.leader or raft.space >= SPACE_CRITICAL:
+        code = Code.DISK_LOW if role.leader else Code.NO_LEADER
+        raft.post(Local.GATEWAY, Refused(letter.batch, code))
         return
     relay = Relay(letter.batch, letter.ttl_ms, role.round, letter.grows, letter.commands)
     raft.post(role.whom, relay)
@@ -278,6 +281,15 @@ def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> 
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return
     raft.post(role.whom, RelayRead(letter.batch))
+
+
+def take_read_at(raft: "Raft", _role: object, _peer: Peer, letter: ReadAt) -> None:
+    """A node whose disk takes no entries will not come as far as that, if it has not: another one
+    must be asked."""
+    if raft.space >= SPACE_CRITICAL and letter.index > raft.tail.last.index:
+        raft.post(Local.GATEWAY, Refused(letter.batch, Code.DISK_LOW))
+    else:
+        raft.post(Local.GATEWAY, letter)
 
 
 def relay_ask(raft: "Raft", role: Follower, _peer: Peer, letter: Ask) -> None:

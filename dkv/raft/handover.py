@@ -1,4 +1,5 @@
-"""Leadership that is given away: at an operator's word, at an orderly stop, by who was removed.
+"""Leadership that is given away: at an operator's word, at an orderly stop, by who was removed, by
+who has no room on its disk where others have.
 
 Owns: the choice of an heir and the steps of thesis §3.10: take no proposals, wait until the heir
 has the whole log, tell it to campaign at once; give up after an election timeout. Must never know
@@ -8,15 +9,19 @@ why.
 from typing import TYPE_CHECKING
 
 from dkv.address import Peer
+from dkv.limits import SECOND
 from dkv.messages import Commit, TakeOver
+from dkv.raft.quorum import majority
 
 if TYPE_CHECKING:
     from dkv.raft.core import Raft
     from dkv.raft.leader import Leader
 
+_NEWS_US = 1 * SECOND  # more than a round of heartbeats
+
 
 def fitting(raft: "Raft", lead: "Leader") -> list[str]:
-    """Voters that are up and replicating, the furthest first."""
+    """Voters that are up and replicating: those with most room first, of these the furthest."""
     found = [
         p
         for p in lead.voters
@@ -24,7 +29,7 @@ def fitting(raft: "Raft", lead: "Leader") -> list[str]:
         and not p.probing
         and raft.now.us - p.heard_us < raft.timing.election_us_min
     ]
-    found.sort(key=lambda p: (-p.match, p.name))
+    found.sort(key=lambda p: (p.space, -p.match, p.name))
     return [p.name for p in found]
 
 
@@ -33,6 +38,24 @@ def begin(raft: "Raft", lead: "Leader", heir: str) -> None:
     lead.heir = heir
     lead.heir_told = False
     lead.handover_until_us = raft.now.us + raft.timing.election_us_min
+
+
+def give_way(raft: "Raft", lead: "Leader") -> None:
+    """A leader without room refuses for all. It need not where a majority beside it has more; for
+    a moment it waits, since all disks may have been filled at once and not all have told."""
+    if not raft.space or lead.heir:
+        lead.cramped_us = 0
+        return
+    lead.cramped_us = lead.cramped_us or raft.now.us
+    if raft.now.us - lead.cramped_us < _NEWS_US:
+        return
+    roomy = {
+        p.name for p in lead.voters if p.round and p.space < raft.space and p.name != raft.name
+    }
+    heirs = [name for name in fitting(raft, lead) if name in roomy]
+    if heirs and len(roomy) >= majority(len(lead.voters)):
+        raft.counters.add("handovers_for_room")
+        begin(raft, lead, heirs[0])
 
 
 def go_on(raft: "Raft", lead: "Leader") -> None:

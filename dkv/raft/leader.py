@@ -75,6 +75,7 @@ class Leader:
         self.heir = ""  # who is to lead next; no proposals meanwhile
         self.heir_told = False
         self.handover_until_us = 0
+        self.cramped_us = 0  # since when its own disk has no room
         self.heir_askers: list[Asker] = []
         self.change_askers: list[Asker] = []
         self.seat(raft)

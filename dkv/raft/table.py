@@ -178,7 +178,7 @@ def take_installed(raft: Raft, role: Role, _peer: Peer, letter: Installed) -> No
         follower.acknowledge_committed(raft, role)
 
 
-def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | ReadAt | Told) -> None:
+def pass_to_gateway(raft: Raft, _role: Role, _peer: Peer, letter: Refused | Told) -> None:
     """The way back of what this node relayed (batch 0: what consensus itself had asked)."""
     if letter.batch:
         raft.post(Local.GATEWAY, letter)
@@ -195,7 +195,7 @@ _EVERY_ROLE: dict[type, Handler] = {
     Installed: take_installed,
     Filled: take_filled,
     Refused: pass_to_gateway,
-    ReadAt: pass_to_gateway,
+    ReadAt: follower.take_read_at,
     Told: pass_to_gateway,
 }
 
@@ -413,6 +413,7 @@ def _pass_time(raft: Raft) -> None:
             become_follower(raft, raft.term)
         elif raft.now.us >= role.heartbeat_us:
             leader.beat(raft, role)
+            handover.give_way(raft, role)
     elif raft.now.us >= role.deadline:
         pre_campaign(raft)
 

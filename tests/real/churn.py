@@ -24,6 +24,7 @@ class Operator:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.made = 0
+        self.patience_s = _PATIENCE_S
         self._given = len(cluster.names)
 
     def client(self) -> Client:
@@ -60,7 +61,7 @@ class Operator:
             time.sleep(_LOOK_S)
 
     def _await(self, name: str, *roles: str) -> None:
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + self.patience_s
         while time.monotonic() < give_up:
             try:
                 if self.survey().get(name, {}).get("role") in roles:

@@ -100,6 +100,34 @@ def test_with_all_disks_critical_no_write_is_accepted_and_reads_go_on() -> None:
     assert world.put("n1", b"k", b"w").ok
 
 
+@pytest.mark.parametrize("level", [LOW, CRITICAL])
+def test_a_leader_without_room_gives_way_where_a_majority_has_room(level: int) -> None:
+    world = World(seed=5)
+    leader = world.serve()
+    fill(world, level, leader)
+    assert world.put(leader, b"k", b"v").ok  # a Write looks at the margin
+    world.run(3 * SECOND)
+    assert world.leader() not in (None, leader)
+    for name in world.names:
+        if (name, level) != (leader, CRITICAL):
+            assert world.put(name, b"k", b"v").ok
+            continue
+        for refused in (world.put(name, b"k", b"v"), world.get(name, b"k")):  # it is left behind
+            assert (refused.code, refused.applied) == ("disk_low", "no")
+    assert world.nodes[leader].raft.counters.get("handovers_for_room") == 1
+
+
+def test_a_leader_without_room_leads_on_where_its_heir_would_refuse_too() -> None:
+    world = World(seed=5)
+    leader = world.serve()
+    other = next(n for n in world.names if n != leader)
+    fill(world, LOW, leader, other)
+    assert world.put(leader, b"k", b"v").ok
+    term = world.nodes[leader].raft.term
+    world.run(3 * SECOND)
+    assert (world.leader(), world.nodes[leader].raft.term) == (leader, term)
+
+
 def test_one_full_disk_of_three_does_not_stop_the_others() -> None:
     world = World(seed=4)
     leader = world.serve()
@@ -109,7 +137,8 @@ def test_one_full_disk_of_three_does_not_stop_the_others() -> None:
         assert world.put(leader, b"%d" % number, b"").ok
     world.run(SECOND)
     assert world.nodes[follower].raft.tail.last.index < world.nodes[leader].raft.tail.last.index
-    assert world.put(follower, b"through it", b"", ttl_ms=500).code in ("ok", "timeout")
+    refused = world.put(follower, b"through it", b"")
+    assert (refused.code, refused.applied) == ("disk_low", "no")
     fill(world, 0)
     world.run(3 * SECOND)
     commit = world.nodes[leader].raft.commit

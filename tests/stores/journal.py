@@ -67,15 +67,16 @@ class MemoryJournal(Port):
     def _changed(self, what: str, number: int, before: object) -> None:
         self.disk.undo.append(Change(what, number, before))
 
-    def commit(self) -> None:
+    def commit(self) -> int:
         if not self.disk.undo:
-            return
+            return 0
 
         def do() -> None:
             self.disk.committed(LOG, self.disk.undo)
             self.disk.undo.clear()
 
         self.disk.step("journal.commit", do)
+        return 0
 
     def sizes(self) -> dict[str, int]:
         return {"log_bytes": sum(len(e.payload) for e in self.disk.entries.values())}

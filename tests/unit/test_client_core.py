@@ -9,7 +9,7 @@ import pytest
 from dkv.errors import Code, ConditionFailed, Denied, Unavailable, Uncertain
 from dkv.limits import MS, SECOND, SEQUENCE_WINDOW
 from dkv.requests import PROTOCOL
-from tests.unit.paper import NODES, Table
+from tests.unit.paper import NODES, Table, refused
 
 
 # -- answers -------------------------------------------------------------------------------------
@@ -444,3 +444,27 @@ def test_a_node_that_refused_the_certificate_is_not_preferred() -> None:
     for _ in range(4):
         table.start("get")
     assert {s.endpoint for s in table.sent if s.op == "get"} == {1 - refused.endpoint}
+
+
+# -- what a newer node says ----------------------------------------------------------------------
+def test_a_code_that_is_not_known_is_treated_by_what_it_says_of_a_retry() -> None:
+    table = Table()
+    sent = table.put()
+    body = refused(Code.BUSY)
+    body["error"] |= {"code": "novel", "retry": "later"}
+    table.reply(sent, body)
+    table.wait(1 * SECOND)
+    again = table.take("put")
+    assert again.place == sent.place
+    body["error"]["retry"] = "never"
+    table.reply(again, body)
+    assert (table.error.name, table.error.applied) == ("novel", "no")
+    assert table.sent == []
+
+
+def test_a_node_that_says_other_is_not_asked_next_although_it_leads() -> None:
+    table = Table()
+    sent = table.put()
+    table.refuse(sent, Code.STOPPING, leader=NODES[sent.endpoint])
+    table.wait(1 * SECOND)
+    assert table.take("put").endpoint != sent.endpoint

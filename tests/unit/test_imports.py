@@ -40,11 +40,13 @@ ONLY_IN = {
     "zmq": (
         *("actors/mailbox.py", "actors/port.py", "actors/doorkeeper.py", "actors/transport.py"),
         *("actors/shell.py", "actors/node.py", "actors/doorprobe.py", "dkv/client/*.py"),
-        *("dkv/load/connection.py", "dkv/load/generator.py"),
+        *("dkv/load/connection.py", "dkv/load/generator.py", "dkv/conformance/stage.py"),
+        "dkv/conformance/asking.py",
     ),
     "sqlite3": ("actors/database.py", "actors/journal.py", "actors/table.py", "actors/inspect.py"),
     "sqlitedict": ("actors/notebook.py",),
     "nacl": ("dkv/security/*.py",),
+    "aiohttp": ("cli/dashboard/*.py",),
     "click": ("cli/*.py",),
     "rich": ("cli/*.py",),
     "time": (
@@ -54,6 +56,7 @@ ONLY_IN = {
         "cli/*.py",
         *("dkv/client/engine.py", "dkv/client/recording.py"),
         *("dkv/load/connection.py", "dkv/load/generator.py"),
+        *("dkv/conformance/*.py", "dkv/conformance/plays/*.py"),
     ),
     "datetime": ("dkv/security/words.py", "actors/announcer.py", "cli/*.py"),
     "signal": ("actors/shell.py", "actors/node.py", "cli/*.py"),
@@ -65,7 +68,10 @@ ONLY_IN = {
         *("dkv/client/blocking.py", "cli/*.py"),
     ),
     "secrets": ("dkv/security/*.py", "actors/node.py", "cli/*.py"),
-    "socket": ("actors/monitor.py", "dkv/load/*.py", "dkv/client/*.py", "cli/*.py"),
+    "socket": (
+        *("actors/monitor.py", "dkv/load/*.py", "dkv/client/*.py", "cli/*.py"),
+        *("dkv/conformance/stage.py", "dkv/conformance/plays/*.py"),
+    ),
     "prometheus_client": ("actors/metrics.py",),
     "uuid": (),
     "pickle": (),
@@ -127,7 +133,7 @@ def test_the_program_imports_the_actors_and_the_actors_the_core_never_back() -> 
 
 
 def test_raft_knows_letters_and_itself() -> None:
-    letters = ("address", "counters", "entries", "errors", "ids", "limits", "messages")
+    letters = ("address", "counters", "entries", "errors", "ids", "limits", "messages", "timeline")
     allowed = {f"dkv.{name}" for name in letters}
     strangers = [
         i
@@ -143,7 +149,7 @@ def test_the_meaning_of_commands_does_not_know_raft() -> None:
 
 def test_the_core_runs_on_paper() -> None:
     impure_on_purpose = (
-        *("dkv/client/", "dkv/security/", "dkv/config.py", "dkv/history/"),
+        *("dkv/client/", "dkv/security/", "dkv/config.py", "dkv/history/", "dkv/conformance/"),
         *("dkv/load/connection.py", "dkv/load/generator.py"),
     )
     impure = [i for i in _in("dkv/", *impure_on_purpose) if i.top not in PURE and i.top != "dkv"]
@@ -195,6 +201,13 @@ def test_the_load_is_a_client_too() -> None:
     server = ("actors", "cli", "dkv.raft", "dkv.kv", "dkv.codec", "dkv.messages")
     assert [i for i in _in("dkv/load/") if i.module.startswith(server)] == []
     assert [i for i in _in("dkv/client/") if i.module.startswith("dkv.load")] == []
+
+
+def test_the_conformance_kit_knows_neither_server_nor_client() -> None:
+    """It judges both, from the page: what it shared with them would be wrong in both alike."""
+    inside = _own(_in("dkv/conformance/"))
+    judged = ("actors", "cli", "dkv.raft", "dkv.kv", "dkv.codec", "dkv.messages", "dkv.client")
+    assert [i for i in inside if i.module.startswith(judged)] == []
 
 
 def test_an_application_that_imports_the_client_loads_little() -> None:

@@ -1,0 +1,112 @@
+"""Verdicts on a client: every play on a stage of its own, and what its messages looked like.
+
+Owns: which rules a play answers for, several plays at a time, the rules that every message of
+every play must keep. Must never know how a verdict is printed.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dkv.conformance.cast import Cast
+from dkv.conformance.driver import Broken
+from dkv.conformance.node import Breach, Seen
+from dkv.conformance.plays import answers, nodes, retries, security, writes
+from dkv.conformance.rules import ADVISED, CLIENT
+from dkv.conformance.scene import PLAYS, Play
+from dkv.conformance.stage import Stage
+from dkv.conformance.verdicts import ADVICE, BROKEN, PASSED, SKIPPED, Verdict
+from dkv.limits import SEQUENCE_WINDOW
+
+SUBJECTS = (answers, nodes, retries, security, writes)  # they declare their plays
+_TRACE = 40  # requests shown of a rule that is broken
+
+
+def judge_client(
+    command: Sequence[str], rules: Iterable[str] = (), jobs: int = 1
+) -> Iterator[Verdict]:
+    """A verdict for each play of these rules (none: all), as they come; then one for each rule of
+    the wire. `jobs` plays at a time."""
+    chosen = [play for play in PLAYS if not rules or play.rule in rules]
+    breaches: list[Breach] = []
+    with tempfile.TemporaryDirectory(prefix="dkv-conformance-") as folder:
+        cast = Cast(Path(folder), time.time_ns() // 1_000_000)
+        with ThreadPoolExecutor(max(jobs, 1)) as pool:
+            for verdict, found in pool.map(lambda play: _act(play, command, cast), chosen):
+                breaches += found
+                yield verdict
+    yield from _of_the_wire(breaches, set(rules))
+
+
+def _of_the_wire(breaches: list[Breach], rules: set[str]) -> Iterator[Verdict]:
+    played = {play.rule for play in PLAYS}
+    for rule in CLIENT:
+        words = [breach.words for breach in breaches if breach.rule == rule]
+        if rule not in played and (words or not rules or rule in rules):
+            yield Verdict(rule, BROKEN, "the wire", words[0]) if words else Verdict(rule, PASSED)
+
+
+def _act(play: Play, command: Sequence[str], cast: Cast) -> tuple[Verdict, list[Breach]]:
+    with Stage(command, cast, size=play.size) as stage:
+        try:
+            missing = _missing(play, stage)
+            if missing:
+                return Verdict(play.rule, SKIPPED, play.name, missing), []
+            play.go(stage)
+            verdict = Verdict(play.rule, PASSED, play.name)
+        except Broken as broken:
+            outcome = ADVICE if play.rule in ADVISED else BROKEN
+            told = stage.driver.stderr if stage.driver is not None else ""
+            trace = tuple(map(_line, stage.seen))[-_TRACE:]
+            verdict = Verdict(play.rule, outcome, play.name, str(broken), trace, told)
+        return verdict, [*_breaches(stage)]
+
+
+def _line(seen: Seen) -> str:
+    """A request, for people."""
+    header = seen.header
+    place = f" session {header.session} sequence {header.sequence} lowest {header.lowest}"
+    parts = (
+        f"{seen.at_s:.3f} s  {seen.node} got {seen.op} {seen.fields.get('key') or b''!r}",
+        f" id {seen.request_id.hex()}" + (f"[{seen.position}]" if seen.position >= 0 else ""),
+        f" ttl {header.ttl_ms} ms",
+        place if header.session else "",
+        " retry" if header.retry else "",
+    )
+    return "".join(parts)
+
+
+def _missing(play: Play, stage: Stage) -> str:
+    """What the driver cannot do and the play needs."""
+    if play.several or play.sessionless:
+        stage.start()
+    if play.several and stage.outstanding < 2:
+        return "the driver works on one line at a time"
+    if play.sessionless and "sessionless" in stage.ready.get("lacks", ()):
+        return "the driver knows no writes without a session"
+    return ""
+
+
+def _breaches(stage: Stage) -> Iterator[Breach]:
+    """Of the rules that every message must keep."""
+    for name, node in stage.nodes.items():
+        yield from node.breaches
+        ids: set[tuple[bytes, bytes]] = set()
+        for message in node.messages:
+            if message in ids:
+                yield Breach("C2", f"{name} got the request id {message[1].hex()} twice")
+            ids.add(message)
+    commands: dict[tuple[int, int], bytes] = {}
+    for seen in stage.asked("put", "delete", "delete_range"):
+        header = seen.header
+        if not header.session:
+            continue
+        known = commands.setdefault((header.session, header.sequence), header.command)
+        if known != header.command:
+            place = f"sequence {header.sequence} of session {header.session}"
+            yield Breach("C5", f"{place} came with two commands")
+        window = header.sequence - SEQUENCE_WINDOW < header.lowest <= header.sequence
+        if not (header.sequence >= 1 and header.lowest >= 1 and window):
+            yield Breach("C6", f"sequence {header.sequence} came with lowest {header.lowest}")

@@ -1,0 +1,1 @@
+"""A dashboard and a browser, for tests, pictures and measurements."""
