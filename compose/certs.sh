@@ -28,10 +28,7 @@ echo "$@" >nodes
 for node; do
     [ -e "$node.cert" ] || dkvctl certs node "$node" --dir . --days "$days"
 done
-for name in admin:admin probe:reader; do
-    [ -e "${name%:*}.cert" ] ||
-        dkvctl certs client "${name%:*}" --role "${name#*:}" --dir . --days "$days"
-done
+[ -e admin.cert ] || dkvctl certs client admin --role admin --dir . --days "$days"
 
 give() { # TO FILE…, each in one step, so that nobody reads half a file
     to=/certs/$1
@@ -47,6 +44,6 @@ give() { # TO FILE…, each in one step, so that nobody reads half a file
 
 members=$(for node; do echo "$node.cert"; done)
 for node; do
-    give "$node" trust server.cert server.key probe.cert probe.key $members "$node.key"
+    give "$node" trust server.cert server.key $members "$node.key"
 done
 give admin trust admin.cert admin.key
