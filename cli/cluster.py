@@ -20,22 +20,31 @@ from dkv.security.words import end_in_words
 
 _LAG_MAX = 10_000  # entries that a node may be behind the furthest and still be well
 _STATUS = ("node", "address", "role", "leader", "term", "commit", "applied", "lag", "log", "state")
+_OF_ACTORS = ("node", "actor", "waiting", "busy", "longest_turn", "longest_wait", "last_sync")
 _SPACE = {1: "its disk is nearly full: free some", 2: "its disk is full"}
 
 
 @click.command(cls=SharedOptions)
+@click.option("--actors", is_flag=True, help="Instead: how busy the actors of each node are.")
 @click.pass_obj
-def status(run: Choices) -> None:
+def status(run: Choices, actors: bool) -> None:
     """Ask every node how it is.
 
     LAG is how many log entries its state is behind the furthest commit that any node knows; LOG and
     STATE are sizes on its disk. Exits with 8 when a node cannot be reached, knows no leader, is
     short of disk, at its quota or far behind.
+
+    With --actors: letters WAITING for each, the share of the time since the start in which it was
+    BUSY, its longest turn, the longest that a letter can have waited, and the log's last sync.
     """
     rows = asyncio.run(_ask_all(run.client_options()))
     for row in rows:
         row["health"] = row["health"] or _judge(row)
-    emit_rows(run.form, rows, (*_STATUS, "health") if run.form == "raw" else _STATUS)
+    busy = [actor for row in rows for actor in row.pop("actors")]
+    if actors:
+        emit_rows(run.form, busy, _OF_ACTORS)
+    else:
+        emit_rows(run.form, rows, (*_STATUS, "health") if run.form == "raw" else _STATUS)
     _warn_of_ends(rows)
     ill = [r for r in rows if r["health"] != "ok"]
     for row in ill:
@@ -114,7 +123,40 @@ def _row(name: str, address: str, health: str, facts: dict[str, Any] | None = No
         "state": _size(machine.get("state_bytes")),
         "log_bytes": log.get("log_bytes"),
         "state_bytes": machine.get("state_bytes"),
+        "actors": _actors(facts) if facts else [],
     }
+
+
+def _actors(facts: dict[str, Any]) -> list[Record]:
+    """A row for each actor of a node; an older node does not say all of it."""
+    node = facts["node"]
+    waiting, up_us = node.get("mailboxes", {}), node.get("up_us")
+    rows = []
+    for actor in ("gateway", "consensus", "log", "machine"):
+        found = facts[actor]["counters"]
+        busy = found.get("busy_us", 0) / up_us if up_us else None
+        rows.append(
+            {
+                "node": node["name"],
+                "actor": actor,
+                "waiting": waiting.get(actor),
+                "busy": None if busy is None else f"{busy:.1%}",
+                "longest_turn": _ms(found.get("turn_us_max")),
+                "longest_wait": _ms(found.get("oldest_us_max")),
+                "last_sync": _sync(facts["log"]) if actor == "log" else None,
+            }
+        )
+    return rows
+
+
+def _ms(us: int | None) -> str | None:
+    return None if us is None else f"{us / 1_000:,.1f} ms"
+
+
+def _sync(log: dict[str, Any]) -> str | None:
+    if "last_sync_us" not in log:
+        return None
+    return f"{_ms(log['last_sync_us'])}, {log['last_sync_ago_ms'] / 1_000:.1f} s ago"
 
 
 def _size(count: int | None) -> str | None:

@@ -6,6 +6,7 @@ line and an exit code of its own (`dkv.errors.Ending`). Must never know what a n
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,8 +214,13 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
         return
     settings = _settings(given)
     announcer = Announcer(settings.name, given["log_level"], given["log_format"])
-    joiner = Joiner(settings, announcer) if settings.join else None
-    ctx.exit(Node(settings, announcer, joiner).run())
+    try:
+        joiner = Joiner(settings, announcer) if settings.join else None
+        code = Node(settings, announcer, joiner).run()
+    except (DkvError, Crashed) as error:
+        _end(error, announcer)
+    else:
+        ctx.exit(code)
 
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
@@ -295,11 +301,16 @@ def _load_dotenv() -> None:
             os.environ.setdefault(name, value)
 
 
-def _end(words: str, code: int) -> None:
-    """At once: threads of a node that failed are not waited for."""
+def _end(error: DkvError | Crashed, announcer: Announcer | None = None) -> None:
+    """At once: threads of a node that failed are not waited for. For programs that read its lines
+    the sentence is one of them."""
+    code = 1 if isinstance(error, Crashed) else getattr(error, "ending", Ending.MISCONFIGURED)
     sys.stdout.flush()
-    sys.stderr.write(f"dkv: {words}\n")
-    sys.stderr.flush()
+    if announcer is not None and announcer.form == "json":
+        announcer.say("error", "ended", str(error), time.time())
+    else:
+        sys.stderr.write(f"dkv: {error}\n")
+        sys.stderr.flush()
     os._exit(code)
 
 
@@ -308,9 +319,7 @@ def main() -> None:
         _load_dotenv()
         dkv(prog_name="dkv")
     except DkvError as error:
-        _end(str(error), getattr(error, "ending", Ending.MISCONFIGURED))
-    except Crashed as error:
-        _end(str(error), 1)
+        _end(error)
 
 
 if __name__ == "__main__":

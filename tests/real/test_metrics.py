@@ -1,5 +1,6 @@
 """A cluster as a collector and a prober see it, over real ports."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -125,6 +126,11 @@ def test_a_port_in_use_ends_the_start_with_its_code(tmp_path: Path) -> None:
         cluster.start()
         assert cluster.wait("n1") == Ending.PORT_TAKEN
         assert "for metrics: Address already in use" in cluster.lines("n1")
+        cluster.start(log_format="json")
+        assert cluster.wait("n1") == Ending.PORT_TAKEN
+        last = json.loads(cluster.lines("n1").splitlines()[-1])
+        assert (last["reason"], last["level"]) == ("ended", "error")
+        assert "for metrics: Address already in use" in last["message"]
 
 
 @pytest.mark.parametrize("address", ["here", "127.0.0.1:99999", "127.0.0.1:x"])
