@@ -20,7 +20,7 @@ from dkv.messages import Result, Shown
 from dkv.requests import Malformed
 from dkv.timeline import Timeline
 
-_TURN_COMMANDS = 200  # looked at in a turn, beyond one entry
+_TURN_COMMANDS = 128  # looked at in a turn, beyond one entry: about a millisecond
 _KINDS = {int(kind): kind.name.lower() for kind in Kind}
 _CODES = {int(code): code.name.lower() for code in Code}
 _NO_BATCH = Batch("", 0, 0, ())

@@ -26,6 +26,7 @@ from dkv.client import AsyncClient, Denied, RequestError
 
 _TIMEOUT_S = 2.5
 _BACKOFF_S, _BACKOFF_S_MAX = 0.5, 5.0
+_FOUNDING = 1  # the first entry: nobody did it
 _COLUMNS = ("time", "index", "term", "op", "author", "revision", "size", "took", "key")
 
 
@@ -67,7 +68,7 @@ async def _tail(
     options = run.client_options()
     names = await chosen(options, nodes)
     printer = Printer(run.form, has_all=not asked.keys() & {"prefix", "author"})
-    printer.through = (first or await _end(options, names) + 1) - 1
+    printer.through = max(first - 1, _FOUNDING) if first else await _end(options, names)
     await asyncio.gather(*(_follow(options, a, names[a] or a, printer, asked) for a in names))
 
 

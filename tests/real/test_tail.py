@@ -27,6 +27,10 @@ def is_put(key: str) -> Callable[[Any], bool]:
     return lambda line: bool(line.get("op") == "put" and line["key"] == key)
 
 
+def _keys(lines: list[Any]) -> list[str]:
+    return [line["key"] for line in lines if line.get("op") == "put"]
+
+
 def test_every_command_is_told_once_and_in_order_though_the_leader_dies(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -39,6 +43,10 @@ def test_every_command_is_told_once_and_in_order_though_the_leader_dies(
             for number in range(20):
                 kv.put(b"k%d" % number, b"v")
             found = lines_until(tail, is_put("k19"))
+            with ctl.start("tail", "-o", "jsonl", "--prefix=k", "--from=1") as again:
+                from_the_first = lines_until(again, is_put("k19"))
+                again.send_signal(signal.SIGINT)
+            assert _keys(from_the_first) == [f"k{n}" for n in range(20)]
             cluster.kill(leader)
             for number in range(20, 40):
                 kv.put(b"k%d" % number, b"v")
@@ -49,7 +57,7 @@ def test_every_command_is_told_once_and_in_order_though_the_leader_dies(
         _out, err = tail.communicate(timeout=20)
     assert (tail.returncode, err) == (Exit.INTERRUPTED, "Error: interrupted\n")
     puts = [line for line in found if line.get("op") == "put"]
-    assert [line["key"] for line in puts] == [f"k{n}" for n in range(40)]
+    assert _keys(found) == [f"k{n}" for n in range(40)]
     assert [line["revision"] for line in puts] == list(range(1, 41))
     assert {(line["author"], line["size"], line["code"]) for line in puts} == {("admin", 1, "ok")}
     assert all(line["took_us"] > 0 for line in puts)
