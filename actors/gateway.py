@@ -526,8 +526,9 @@ class Gateway:
         number = self._ledger.hold([pending], NEVER_US)
         fields = asked.fields
         wait_ms = max(min(fields["wait_ms"], asked.header.ttl_ms - TAIL_MARGIN_MS), 0)
-        after, settled = (fields["after"], fields["after_term"]), fields["settled"]
-        letter = Observe(number, wait_ms, *after, settled, fields["limit"], asked.header.command)
+        after, limit = (fields["after"], fields["after_term"]), fields["limit"]
+        what = (fields["settled"], limit, fields["committed"])
+        letter = Observe(number, wait_ms, *after, *what, asked.header.command)
         self._out.append((Local.CONSENSUS, letter))
 
     def _tails_open(self) -> list[Pending]:

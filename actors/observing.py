@@ -23,11 +23,11 @@ class Observing:
 
     def add(self, raft: Raft, asked: Observe) -> None:
         """Looked at with this turn's `look`, or a moment later, when more may have come."""
-        now_us, last = raft.now.us, raft.tail.last
+        now_us, last = raft.now.us, _end(raft, asked)
         if not asked.after:
-            asked = asked._replace(after=last.index, after_term=last.term)
+            asked = asked._replace(after=last, after_term=raft.tail.term_at(last))
         self._waiting.append((now_us + asked.wait_ms * MS, asked))
-        is_behind = last.index - asked.after >= asked.limit
+        is_behind = last - asked.after >= asked.limit
         due_us = now_us if is_behind or not asked.wait_ms else now_us + TAIL_PACE_US
         self.due_us = due_us if self.due_us is None else min(self.due_us, due_us)
 
@@ -49,23 +49,29 @@ class Observing:
         return out
 
 
+def _end(raft: Raft, asked: Observe) -> int:
+    """The last entry that may be shown."""
+    return raft.commit if asked.committed else raft.tail.last.index
+
+
 def _has_news(raft: Raft, asked: Observe) -> bool:
-    if raft.tail.last.index != asked.after or _is_replaced(raft, asked):
+    if _end(raft, asked) > asked.after or _is_replaced(raft, asked):
         return True
     return 0 < asked.settled < min(raft.commit, asked.after)
 
 
 def _is_replaced(raft: Raft, asked: Observe) -> bool:
-    """Whether the entry from which on is asked is not the one that was shown."""
+    """Whether the entry from which on is asked is not the one that was shown. Without its term
+    that is not known: a log that ends before it is behind."""
     tail, after = raft.tail, asked.after
-    if after > tail.last.index:
-        return True
-    return tail.base.index <= after and asked.after_term not in (0, tail.term_at(after))
+    if not asked.after_term or after < tail.base.index:
+        return False
+    return after > tail.last.index or asked.after_term != tail.term_at(after)
 
 
 def _show(raft: Raft, asked: Observe, wait_ms: int) -> Show:
     """An entry through `settled` was committed when it was shown, and is never replaced."""
-    last = raft.tail.last.index
+    last = _end(raft, asked)
     replaced = _is_replaced(raft, asked)
     after = min(asked.settled, last) if replaced else asked.after
     begin = max(after, raft.tail.base.index)
@@ -75,7 +81,7 @@ def _show(raft: Raft, asked: Observe, wait_ms: int) -> Show:
         through = min(after, asked.settled + asked.limit)
         moments = _moments(raft, asked.settled + 1, through)
     moments += _moments(raft, begin + 1, end)
-    after_term = raft.tail.term_at(after) if raft.tail.base.index <= after <= last else 0
+    after_term = raft.tail.term_at(after) if begin == after <= raft.tail.last.index else 0
     known = msgpack.packb({**_facts(raft), "replaced": replaced, "after_term": after_term})
     return Show(asked.batch, wait_ms, after, end, raft.commit, asked.question, known, moments)
 

@@ -20,7 +20,7 @@ from dkv.messages import Result, Shown
 from dkv.requests import Malformed
 from dkv.timeline import Timeline
 
-_TURN_COMMANDS = 200  # looked at in a turn, beyond one entry
+_TURN_COMMANDS = 128  # looked at in a turn, beyond one entry: about a millisecond
 _KINDS = {int(kind): kind.name.lower() for kind in Kind}
 _CODES = {int(code): code.name.lower() for code in Code}
 _NO_BATCH = Batch("", 0, 0, ())
@@ -71,10 +71,11 @@ class Tailing:
         self.batch = shown.batch
         self.until_us = now_us + min(shown.wait_ms, TAIL_APPLY_MS) * MS  # not waited for longer
         _request, fields = state.read_command(shown.question)
-        self._settled = fields["settled"]
+        self._settled, self._committed = fields["settled"], fields["committed"]
         prefix, author = fields["prefix"] or b"", fields["author"] or ""
         self._filter = Filter(prefix, author, fields["brief"])
         self._entries = deque(shown.entries)
+        self._last: Entry | None = None  # that was told of
         self._items: list[dict[str, Any]] = []
         pairs = zip(shown.moments, shown.saved_us, strict=True)
         self._moments = {m[0]: (*m, saved_us) for m, saved_us in pairs}
@@ -85,8 +86,11 @@ class Tailing:
 
     def step(self, now: Instant) -> bytes | None:
         looked = 0
+        if self._committed:  # what is not applied yet is left to the next answer
+            self._entries = deque(e for e in self._entries if e.index <= self._state.applied)
         while self._entries and looked < _TURN_COMMANDS:
-            looked += 1 + self._take(self._entries.popleft(), now)
+            self._last = self._entries.popleft()
+            looked += 1 + self._take(self._last, now)
         return None if self._entries else self._answer(now)
 
     # -- entries ---------------------------------------------------------------------------------
@@ -133,10 +137,7 @@ class Tailing:
         else:
             op, key = request.op, _key_of(fields)
             size = len(fields.get("value") or b"")
-        revision, code = None, None
-        if answer:
-            number, revision, _detail = msgpack.unpackb(answer)
-            code = _CODES.get(number, f"code {number}")
+        revision, code = _outcome(answer) if answer else (None, None)
         return [op, key, author, revision, size, session, code]
 
     # -- times -----------------------------------------------------------------------------------
@@ -156,14 +157,17 @@ class Tailing:
         }
         return {"received": wall, **since}
 
-    def _marks(self, now: Instant) -> list[list[int | None]]:
-        """Of what was shown before."""
+    def _marks(self, now: Instant) -> list[list[Any]]:
+        """Of what was shown before; with what its commands came to, where all were shown."""
+        has_all = self._filter.is_open and not self._filter.brief
         marks = []
         for index, (_index, term, *_us) in self._moments.items():
             if index <= self._shown.after:
                 times = self._times(index, term, now)
                 reached = (times["saved_us"], times["committed_us"], times["applied_us"])
-                marks.append([index, term, *reached])
+                results = self._outcomes.of(index) if has_all else ()
+                outcomes = [_outcome(answer) for _session, _sequence, answer in results]
+                marks.append([index, term, *reached, outcomes or None])
         return marks
 
     # -- the answer ------------------------------------------------------------------------------
@@ -171,8 +175,8 @@ class Tailing:
         shown, state = self._shown, self._state
         known = msgpack.unpackb(shown.known)
         after, after_term = shown.after, known["after_term"]
-        if shown.entries:
-            after, after_term, *_rest = shown.entries[-1]
+        if self._last is not None:
+            after, after_term, *_rest = self._last
         elif shown.base > after:
             after, after_term = shown.base, 0
         marks = self._marks(now)
@@ -191,7 +195,7 @@ class Tailing:
         }
         return pack_answer(Code.OK, state.revision, detail)
 
-    def _settled_by(self, after: int, marks: list[list[int | None]]) -> int:
+    def _settled_by(self, after: int, marks: list[list[Any]]) -> int:
         """Through which entry everything has been told, by this answer and those before it."""
         told = after
         if self._settled and self._settled < self._shown.after:
@@ -235,6 +239,12 @@ def _batch_of(entry: Entry) -> Batch:
         return batch._replace(node=str(batch.node), commands=tuple(batch.commands))
     except Exception:  # msgpack raises six unrelated kinds on bad bytes
         return _NO_BATCH
+
+
+def _outcome(answer: bytes) -> tuple[int, str]:
+    """(revision, code) of a packed answer."""
+    number, revision, _detail = msgpack.unpackb(answer)
+    return revision, _CODES.get(number, f"code {number}")
 
 
 def _key_of(fields: dict[str, Any]) -> bytes:

@@ -31,6 +31,8 @@ from cli.options import Choices, Group, SharedOptions, add_options
 from cli.output import emit, emit_rows
 from cli.snapshot import snapshot
 from cli.space import compact, df
+from cli.tail import tail
+from cli.top import top
 from dkv import __version__
 from dkv.errors import DkvError, Misconfigured
 
@@ -80,6 +82,8 @@ for command in (
     leadership.leader,
     health.health,
     cluster.status,
+    tail,
+    top,
     compact,
     df,
     certs,

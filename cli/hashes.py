@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from cli.endings import Ended, Exit
+from cli.everyone import names_of
 from cli.options import Choices, SharedOptions
 from cli.output import Record, emit_rows, note
 from dkv.client import AsyncClient, Denied, RequestError
@@ -65,7 +66,7 @@ def _end(rows: list[Record]) -> None:
 
 # -- asking --------------------------------------------------------------------------------------
 async def _compare(options: dict[str, Any]) -> list[Record]:
-    names = await _names(options)
+    names = await names_of(options)
     asked = await _ask_all(list(names), options)
     rows = [
         {
@@ -78,16 +79,6 @@ async def _compare(options: dict[str, Any]) -> list[Record]:
         for address in names
     ]
     return _judged(sorted(rows, key=lambda r: (r["node"], r["address"])))
-
-
-async def _names(options: dict[str, Any]) -> dict[str, str]:
-    """Client addresses and the names of who is there."""
-    if options["pin"]:
-        return dict.fromkeys(options["endpoints"], "")
-    async with AsyncClient(**options) as kv:
-        known = await kv.members()
-    found = {m["client_address"]: m["name"] for m in known["members"] if m["client_address"]}
-    return found or dict.fromkeys(options["endpoints"], "")
 
 
 async def _ask_all(addresses: list[str], options: dict[str, Any]) -> Asked:

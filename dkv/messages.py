@@ -83,6 +83,7 @@ class Observe(NamedTuple):
     after_term: int
     settled: int
     limit: int
+    committed: bool  # only what is
     question: bytes
 
 

@@ -289,10 +289,11 @@ TABLE: dict[str, Request] = {
                 Field("prefix", bytes, "only commands on keys that begin so", "key_bytes_max"),
                 Field("author", str, "only commands of this certificate name", NAME_BYTES_MAX),
                 Field("brief", bool, "no commands", 0, default=False),
+                Field("committed", bool, "only what is applied here", 0, default=False),
             ),
             (
                 ("items", "array of entries, as maps; see docs/protocol.md"),
-                ("marks", "array of [index, term, saved_us, committed_us, applied_us]"),
+                ("marks", "array of [index, term, saved_us, committed_us, applied_us, outcomes]"),
                 ("after", "int: for the next request, as are `after_term` and `settled`"),
                 ("after_term", "int"),
                 ("settled", "int"),

@@ -31,7 +31,7 @@ class Reader:
             self.entries = {i: e for i, e in self.entries.items() if i <= settled}
         for item in page["items"]:
             self.entries[item["index"]] = item
-        for index, term, *reached in page["marks"]:
+        for index, term, *reached, _outcomes in page["marks"]:
             if index in self.entries:
                 assert self.entries[index]["term"] == term
                 times = zip(("saved_us", "committed_us", "applied_us"), reached, strict=True)
@@ -142,15 +142,51 @@ def test_what_was_seen_before_a_majority_had_it_is_marked_when_it_has() -> None:
     )
     assert item["commands"] == [["put", b"k", "insecure", None, 1, 0, None]]
     assert reader.page["commit"] < item["index"] == reader.page["saved"]
+    brief = Reader(world, leader, brief=True)
+    brief.next = dict(reader.next)
     world.heal()
     assert world.reply(put).ok
     began_us = world.now_us
     page = reader.read(wait_ms=1_000)
     assert world.now_us - began_us < 100 * MS
-    ((index, term, *reached),) = page["marks"]
+    ((index, term, *reached, outcomes),) = page["marks"]
+    assert outcomes == [[2, "ok"]]
     assert (index, term, page["items"]) == (item["index"], item["term"], [])
     assert None not in reached
+    assert brief.read()["marks"] == [[index, term, *reached, None]]
     assert reader.read(wait_ms=100)["marks"] == []
+
+
+def test_where_only_what_is_committed_is_asked_for_that_is_told_once_and_whole() -> None:
+    world = World(seed=17)
+    leader = world.serve()
+    reader = Reader(world, leader, committed=True)
+    reader.read()
+    world.cut(leader)
+    put = world.ask(leader, "put", key=b"k", value=b"v")
+    began_us = world.now_us
+    assert reader.read(wait_ms=300)["items"] == []
+    assert world.now_us - began_us >= 300 * MS
+    world.heal()
+    assert world.reply(put).ok
+    assert reader.read(wait_ms=1_000)["applied"] == reader.page["after"]
+    assert reader.commands == [["put", b"k", "insecure", 1, 1, 0, "ok"]]
+
+
+def test_a_log_that_ends_before_where_is_asked_from_is_waited_for() -> None:
+    world = World(seed=18)
+    leader = world.serve()
+    reader = Reader(world, leader)
+    last = reader.read()["last"]
+    reader.next = {"after": last + 2, "after_term": 0, "settled": 0}
+    waits = reader.ask(wait_ms=1_000)
+    world.run(200 * MS)
+    began_us = world.now_us
+    for key in (b"1", b"2", b"3"):
+        assert world.put(leader, key, b"").ok
+    assert indexes(reader.take(world.reply(waits))) == [last + 3]
+    assert not reader.page["replaced"]
+    assert world.now_us - began_us < 100 * MS
 
 
 # -- the log changes -------------------------------------------------------------------------------
@@ -180,6 +216,24 @@ def test_an_entry_that_was_replaced_is_said_to_be_and_the_one_in_its_place_is_to
     assert kept["received"] >= kept["proposed"]
     assert kept["saved_us"] > 0
     assert not reader.read()["replaced"]
+
+
+def test_what_was_never_shown_is_known_to_be_replaced_too() -> None:
+    """Who begins at the end of a log is told of the last entry there, which may never be."""
+    world = World(seed=19)
+    old = world.serve()
+    world.cut(old)
+    world.ask(old, "put", {"ttl_ms": 1_000}, key=b"lost", value=b"")
+    world.run(50 * MS)
+    reader = Reader(world, old)
+    last = reader.read()["last"]
+    reader.read()  # nothing is new; the place is kept
+    world.run_until(lambda: any(world.nodes[n].leads for n in others(world, old)))
+    world.heal()
+    world.run(SECOND)
+    page = reader.read()
+    assert page["replaced"]
+    assert last in indexes(page)
 
 
 def test_where_the_head_was_cut_it_is_said_and_what_is_left_is_told() -> None:

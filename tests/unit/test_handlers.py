@@ -20,6 +20,7 @@ from dkv.messages import (
     Kept,
     Misfit,
     Noted,
+    Observe,
     Propose,
     ReadIndex,
     Removed,
@@ -32,7 +33,7 @@ from dkv.messages import (
 )
 from dkv.raft.table import HANDLERS, ROLES, TERMED
 
-AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Stop}  # read by the actor around Raft
+AT_THE_DESK = {FromPeer, Kept, Roster, Describe, Observe, Stop}  # read by the actor around Raft
 AT_THE_DOOR = {Hello, Misfit, DiskReplaced, Removed}  # read by the post office
 OF_THIS_NODE = {
     *(Propose, ReadIndex, Ask, Saved, Fetched, Trimmed, Space, Consumed, Durable, Due, Noted),
@@ -41,7 +42,7 @@ OF_THIS_NODE = {
 OF_OTHERS = FROM_PEERS - AT_THE_DOOR
 ELSEWHERE = {  # what other actors, or shells, read
     *("FromClient", "ToClient", "Led", "Heard", "Write", "Fetch", "Cut", "Condemn", "Apply"),
-    *("Rebase", "Copy"),
+    *("Rebase", "Copy", "Show", "Shown"),
     *("Lookup", "Found", "Applied", "Continue", "Described", "Stopped", "Say"),
 }
 

@@ -153,6 +153,11 @@ def test_what_makes_no_sense_is_told_as_such(payload: bytes) -> None:
                 assert all(row[0] == "" for row in item.get("commands", ()))
 
 
+def test_what_is_committed_and_not_applied_yet_is_left_to_the_next_answer() -> None:
+    found = told(entry(commands(1)), committed=True)
+    assert (found["items"], found["after"]) == ([], 0)
+
+
 def test_an_unknown_kind_is_told_by_its_number() -> None:
     assert told(entry(b"", 99))["items"][0]["kind"] == "kind 99"
 
@@ -176,9 +181,9 @@ def test_many_entries_are_told_a_part_a_turn_in_turn() -> None:
     for batch in (1, 2):
         letter = shown(*entries)._replace(batch=batch)
         tails.add(Tailing(state, Outcomes(0), letter, 0))
-    done = [tails.step(0, Instant(0, 0)) for _ in range(4)]
-    assert done[:2] == [None, None]
-    assert [found and found[0] for found in done[2:]] == [1, 2]
+    done = [tails.step(0, Instant(0, 0)) for _ in range(8)]
+    assert done[:6] == [None] * 6
+    assert [found and found[0] for found in done[6:]] == [1, 2]
     assert tails.due_us is None
 
 
