@@ -201,6 +201,7 @@ def _welcome(
         f"In another terminal:\n"
         f"  {here} put greeting hello\n"
         f"  {here} get greeting\n"
-        f"  {here} status\n\n"
+        f"  {here} status\n"
+        f"  {here} dashboard\n\n"
         f"Data and certificates: {folder}   Ctrl-C stops the nodes; the data stays.\n"
     )

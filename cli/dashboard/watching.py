@@ -7,12 +7,12 @@ kind under way, so that what a page does never reaches a node.
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from cli.dashboard.hub import ACTORS, Hub, Node
 from cli.dashboard.tailing import Tail
 from dkv.client import AsyncClient, Denied, RequestError
-from dkv.errors import DkvError
 
 _STATUS_S = 1.0
 _PATIENCE_S = 2.0
@@ -120,25 +120,26 @@ class Watching:
 
     async def run(self, cluster: AsyncClient) -> None:
         """Until cancelled; or until a watch fails, which is a bug."""
+        survey = asyncio.create_task(self._survey(cluster))
         try:
             while True:
-                await self._survey(cluster)
                 self._hub.sample(int(time.time()))
-                for task in self._tasks.values():
+                for task in (survey, *self._tasks.values()):
                     if task.done():
                         task.result()
                 await asyncio.sleep(_STATUS_S)
         finally:
-            for task in self._tasks.values():
+            for task in (survey, *self._tasks.values()):
                 task.cancel()
 
     async def _survey(self, cluster: AsyncClient) -> None:
-        """As the leader sees the members; as anybody does while there is none."""
-        try:
-            async with asyncio.timeout(_STATUS_S):
-                survey = await cluster.ask("member_list")
-        except (DkvError, TimeoutError):
-            return
+        """The members, as the leader sees them; while there is none, they stay as they were."""
+        while True:
+            with suppress(RequestError):
+                self._surveyed(await cluster.ask("member_list"))
+            await asyncio.sleep(_STATUS_S)
+
+    def _surveyed(self, survey: dict[str, Any]) -> None:
         members = {m["name"]: m for m in survey["members"]}
         self._hub.surveyed({name: _lag(m) for name, m in members.items()})
         if self._options["pin"]:

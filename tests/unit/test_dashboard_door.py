@@ -273,7 +273,14 @@ def test_a_write_that_makes_no_sense_is_a_sentence(body: object) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("/api/key", "/api/key?key=%ff", "/api/key?key=a", "/api/log", "/api/entry?index=1"),
+        *(
+            "/api/key",
+            "/api/key?key=%ff",
+            "/api/key?key=a",
+            "/api/key?key=a%3Fw==",
+            "/api/entry?index=1",
+        ),
+        "/api/log",
         "/api/log?before=x&position=0&limit=9",
         "/api/log?before=9&position=0&limit=" + "9" * 5_000,
         "/api/log?before=9&position=0&limit=-1",
