@@ -22,6 +22,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "compose"
 PATIENCE_S = 60.0
 _LOOK_S = 0.02
 _FIRST_PORT = 24_001
+DASHBOARD_PORT = 24_080
 FOUNDERS = ("n1", "n2", "n3")
 ALL = (*FOUNDERS, "n4", "n5")
 
@@ -70,7 +71,8 @@ class Project:
         self._ports = {node: _FIRST_PORT + n for n, node in enumerate(ALL)}
         ports = {f"DKV_PORT_{n.upper()}": str(port) for n, port in self._ports.items()}
         names = {"COMPOSE_PROJECT_NAME": name, "DKV_IMAGE": name, "DKV_BASE_IMAGE": base}
-        self._environment = {**os.environ, **names, **ports}
+        others = {"DKV_DASHBOARD_PORT": str(DASHBOARD_PORT), "DKV_CHAOS_SECONDS": "20"}
+        self._environment = {**os.environ, **names, **ports, **others}
         self._certs = tempfile.TemporaryDirectory(prefix="dkv-compose-")
 
     # -- the engine ------------------------------------------------------------------------------
