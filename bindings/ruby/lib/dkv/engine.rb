@@ -146,8 +146,8 @@ module Dkv
     def learn(members)
       @nodes.learn(members).each { |gone| drop(gone) }
       limits = members["limits"]
-      most = limits.is_a?(Hash) ? limits["request_bytes_max"] : 0
-      @command_bytes_max = [COMMAND_BYTES_SAFE, most.to_i].max
+      most = limits.is_a?(Hash) ? limits["request_bytes_max"] : nil
+      @command_bytes_max = most.is_a?(Integer) ? [COMMAND_BYTES_SAFE, most].max : COMMAND_BYTES_SAFE
     end
 
     def look_at(call)
@@ -195,11 +195,12 @@ module Dkv
 
     # A batch as messages of bounded size; a larger command goes alone.
     def cut(batch)
-      bytes = 0
-      batch.slice_when do |_, call|
+      bytes = batch[0].command.bytesize
+      parts = batch.slice_when do |_, call|
         bytes += call.command.bytesize
-        (bytes > BATCH_BYTES_MAX).tap { |full| bytes = 0 if full }
-      end.flat_map { |part| part.each_slice(BATCH_REQUESTS_MAX).to_a }
+        (bytes > BATCH_BYTES_MAX).tap { |full| bytes = call.command.bytesize if full }
+      end
+      parts.flat_map { |part| part.each_slice(BATCH_REQUESTS_MAX).to_a }
     end
 
     def send_batch(to, calls)
@@ -239,12 +240,14 @@ module Dkv
 
     def opened(reply)
       @opening = nil
-      id = reply.result && reply.result["session"]
-      @session = Session.new(id, (reply.result["ttl_ms"] || 600_000) / 1000.0, @now) if id
+      id, ttl_ms = reply.result&.values_at("session", "ttl_ms")
+      id = nil unless id.is_a?(Integer) && ttl_ms.is_a?(Integer)
+      @session = Session.new(id, ttl_ms / 1000.0, @now) if id
       @active.keys.each do |call|
         next if call.state != :for_session
+
         call.last = reply.failure if reply.failure
-        id || reply.failure.retry != "never" ? queue(call) : give_up(call)
+        reply.failure&.retry == "never" ? give_up(call) : queue(call)
       end
     end
 
