@@ -5,9 +5,9 @@
 #
 # CMD finds in its environment DKV_ENDPOINTS, DKV_TRUST, DKV_CERTIFICATE and DKV_KEY. With --kill
 # each node is killed (kill -9) in turn, 2 s apart, while CMD runs, so that one of them was the
-# leader; its supervisor starts it again. Exits as CMD does; with 77, and a line that says why, where
-# there is no dkv to be tried against. DKV_TEST_PORT: the first of the ports, if the drawn ones do
-# not suit.
+# leader; its supervisor starts it again. Exits as CMD does; with 77, and a line that says why,
+# where there is no dkv to be tried against. DKV_TEST_PORT: the first of the ports, if the drawn
+# ones do not suit.
 set -eu
 kill_nodes=no
 if [ "$1" = --kill ]; then kill_nodes=yes; shift; fi

@@ -26,9 +26,9 @@ inline std::vector<std::string> read_endpoints(const std::string& text) {
   return endpoints;
 }
 
-// `--endpoints H:P,H:P --trust F --certificate F --key F`, or the environment's DKV_ENDPOINTS and so
-// on; and `--NAME N` for each of `numbers`, which holds their defaults. Ends the program if it does
-// not understand.
+// `--endpoints H:P,H:P --trust F --certificate F --key F`, or the environment's DKV_ENDPOINTS and
+// so on; and `--NAME N` for each of `numbers`, which holds their defaults. Ends the program if it
+// does not understand.
 inline Arguments read_arguments(int count, char** words, std::map<std::string, int> numbers) {
   Arguments read{{.endpoints = read_endpoints(environment("DKV_ENDPOINTS")),
                   .trust = environment("DKV_TRUST"),

@@ -10,7 +10,8 @@
 using Clock = std::chrono::steady_clock;
 
 int main(int count, char** words) {
-  const auto given = read_arguments(count, words, {{"outstanding", 64}, {"seconds", 3}, {"bytes", 64}});
+  const auto given =
+      read_arguments(count, words, {{"outstanding", 64}, {"seconds", 3}, {"bytes", 64}});
   const std::string value(static_cast<std::size_t>(given.numbers.at("bytes")), 'v');
   const auto outstanding_max = static_cast<std::size_t>(given.numbers.at("outstanding"));
   try {
@@ -23,7 +24,8 @@ int main(int count, char** words) {
     std::deque<Put> outstanding;
     std::vector<double> latencies_ms;
     int errors = 0;
-    const auto begun = Clock::now(), end = begun + std::chrono::seconds(given.numbers.at("seconds"));
+    const auto begun = Clock::now();
+    const auto end = begun + std::chrono::seconds(given.numbers.at("seconds"));
     for (long n = 0; Clock::now() < end || !outstanding.empty();) {
       while (outstanding.size() < outstanding_max && Clock::now() < end)
         outstanding.push_back({kv.put_async("bench/" + std::to_string(n++ % 10000), value),
@@ -41,13 +43,12 @@ int main(int count, char** words) {
     }
     const std::chrono::duration<double> took = Clock::now() - begun;
     std::ranges::sort(latencies_ms);
+    const auto done = static_cast<double>(latencies_ms.size());
     const auto at = [&](double share) {
-      return latencies_ms.empty() ? 0.0 : latencies_ms[static_cast<std::size_t>(
-                                              share * static_cast<double>(latencies_ms.size() - 1))];
+      return done == 0 ? 0.0 : latencies_ms[static_cast<std::size_t>(share * (done - 1))];
     };
-    std::printf("%.0f puts/s, %zu done, %d errors, p50 %.1f ms, p99 %.1f ms\n",
-                static_cast<double>(latencies_ms.size()) / took.count(), latencies_ms.size(), errors,
-                at(0.5), at(0.99));
+    std::printf("%.0f puts/s, %.0f done, %d errors, p50 %.1f ms, p99 %.1f ms\n",
+                done / took.count(), done, errors, at(0.5), at(0.99));
     return errors > 0;
   } catch (const dkv::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -10,6 +10,15 @@ constexpr std::int64_t pause_ms_min = 20, pause_ms_max = 500;
 
 }  // namespace
 
+void Call::sent_as(std::uint64_t id, std::size_t position, TimePoint now) {
+  state = State::in_flight;
+  live = id;
+  sent = now;
+  ++unanswered;
+  attempts.emplace_back(id, position);
+  if (session) session->used = now;
+}
+
 Call::Verdict Call::refuse(const Failure& failure) {
   last = failure;
   if (failure.applied == "no") --unanswered;

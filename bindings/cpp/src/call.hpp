@@ -65,6 +65,9 @@ struct Call {
   Failure last = {};     // the latest refusal; no code: none
   bool counted = false;  // among the calls that the application has outstanding
 
+  // An attempt has left.
+  void sent_as(std::uint64_t id, std::size_t position, TimePoint now);
+
   enum class Verdict { settled, again, wait };
   // Takes a node's refusal of one attempt, which is no longer live.
   Verdict refuse(const Failure& failure);

@@ -139,9 +139,9 @@ std::string Connection::trouble() const {
   if (trouble_ == Trouble::unopened)
     return "no socket can be opened to " + address + " (no address, or too many open files)";
   if (trouble_ == Trouble::unanswered) return "nothing answers at " + address;
-  return credentials_ ? "what listens at " + address +
-                            " does not prove the server key of the trust file"
-                      : "what listens at " + address + " is no node of a cluster without encryption";
+  return "what listens at " + address +
+         (credentials_ ? " does not prove the server key of the trust file"
+                       : " is no node without encryption");
 }
 
 }  // namespace dkv

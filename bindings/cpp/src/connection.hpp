@@ -1,8 +1,8 @@
 // One node's socket, and the monitor that tells how it fares.
 //
-// Owns the life of a DEALER: opened, shaken hands, lost, and replaced by a new one after a handshake
-// that failed, for libzmq gives some of these up for good and never changes the key of a socket. It
-// knows bytes, not requests.
+// Owns the life of a DEALER: opened, shaken hands, lost, and replaced by a new one after a
+// handshake that failed, for libzmq gives some of these up for good and never changes the key of a
+// socket. It knows bytes, not requests.
 #pragma once
 
 #include <cstddef>

@@ -96,9 +96,9 @@ Certificate parse_certificate(const Block& block, const std::string& authority) 
   const auto body = signed_body(block.bytes, "dkv certificate 1\0"sv, authority);
   const auto handle = unpack_array(body, 7);
   const auto* field = handle.get().via.array.ptr;
-  Certificate it{field[1].as<std::string>(),  field[2].as<std::string>(), field[3].as<std::string>(),
-                 field[4].as<std::int64_t>(), field[5].as<std::int64_t>(),
-                 field[6].as<std::uint64_t>()};
+  Certificate it{field[1].as<std::string>(),  field[2].as<std::string>(),
+                 field[3].as<std::string>(),  field[4].as<std::int64_t>(),
+                 field[5].as<std::int64_t>(), field[6].as<std::uint64_t>()};
   if (it.curve_key.size() != curve_key_bytes) throw msgpack::type_error();
   return it;
 }

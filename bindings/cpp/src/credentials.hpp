@@ -27,8 +27,9 @@ struct Credentials {
   std::string certificate;               // the file's text, as `present` wants it
 };
 
-// The one block of a certificate's text, checked against the authority's key. `now` in Unix seconds.
-// Throws Rejected (code `credentials`) if it is damaged, signed by another, or not valid now.
+// The one block of a certificate's text, checked against the authority's key. `now` in Unix
+// seconds. Throws Rejected (code `credentials`) if it is damaged, signed by another, or not valid
+// now.
 Certificate read_certificate(std::string_view text, const std::string& authority, std::int64_t now);
 
 // The three files of a client, all checked. Throws Rejected (code `credentials`).

@@ -10,7 +10,7 @@ namespace dkv {
 namespace {
 
 constexpr std::size_t batch_bytes_max = 64 * 1024, batch_requests_max = 1024;
-constexpr std::size_t frame_bytes_max = 4 * 1024 * 1024, frame_bytes_spare = 64 * 1024;
+constexpr std::size_t command_bytes_safe = (4 * 1024 - 64) * 1024;  // every node takes as many
 constexpr std::int64_t session_window = 1024;
 constexpr std::int64_t ttl_ms_max = 600'000;
 constexpr Milliseconds tick_every{20}, idle_wait{1000};
@@ -138,7 +138,7 @@ void Engine::learn(const msgpack::object& members) {
   for (auto& gone : nodes_.learn(members)) lost(*gone);
   const auto* limits = find(members, "limits");
   const auto most = limits ? integer_of(*limits, "request_bytes_max").value_or(0) : 0;
-  command_bytes_max_ = std::max(frame_bytes_max - frame_bytes_spare, static_cast<std::size_t>(most));
+  command_bytes_max_ = std::max(command_bytes_safe, static_cast<std::size_t>(most));
 }
 
 void Engine::look_at(const CallRef& call) {
@@ -146,7 +146,7 @@ void Engine::look_at(const CallRef& call) {
   if (now_ >= call->deadline + (call->live ? grace : Milliseconds(0))) return expire(call);
   if (call->state == State::paused && now_ >= call->again) return queue(call);
   if (!call->live || call->kind == Kind::single || now_ < call->sent + silence) return;
-  messages_.at(call->live).connection->avoid_until = now_ + avoid_for;
+  in_flight_.connection_of(*call).avoid_until = now_ + avoid_for;
   next_members_ = std::min(next_members_, now_);
   unanswered(call, "timeout");
 }
@@ -173,10 +173,10 @@ void Engine::dispatch() {
     if (call->state == State::queued) ready_.push_back(call);
 }
 
-// A node ends the connection on which too large a frame comes, and with it what others wait for. How
-// large it may be, `members` says.
+// A node ends the connection on which too large a frame comes, and with it what others wait for.
+// How large it may be, `members` says.
 bool Engine::may_be_sent(const CallRef& call) const {
-  return command_bytes_max_ || call->command.size() <= frame_bytes_max - frame_bytes_spare;
+  return command_bytes_max_ || call->command.size() <= command_bytes_safe;
 }
 
 // Gives a write its place in the session; false if it must wait for that. A write keeps session and
@@ -249,36 +249,24 @@ void Engine::add_to_batch(std::map<Connection*, Batch>& batches, Connection& to,
 }
 
 void Engine::send(Connection& to, Batch& batch) {
-  const auto id = next_id_++;
+  const auto id = in_flight_.new_id();
   const std::string_view packed(batch.packed.data(), batch.packed.size());
-  if (!to.send(frame(id, packed, batch.calls.size()))) {
-    for (auto& call : batch.calls) {  // nothing has left: this was no attempt
-      call->state = State::paused;
-      call->again = now_ + tick_every;
-    }
-    return;
+  if (to.send(frame(id, packed, batch.calls.size())))
+    return in_flight_.add(id, to, now_, std::move(batch.calls));
+  for (auto& call : batch.calls) {  // nothing has left: this was no attempt
+    call->state = State::paused;
+    call->again = now_ + tick_every;
   }
-  for (std::size_t at = 0; at < batch.calls.size(); ++at) {
-    auto& call = *batch.calls[at];
-    call.state = State::in_flight;
-    call.live = id;
-    call.sent = now_;
-    ++call.unanswered;
-    call.attempts.emplace_back(id, at);
-    if (call.session) call.session->used = now_;
-  }
-  const auto count = batch.calls.size();
-  messages_.emplace(id, Message{&to, now_, std::move(batch.calls), count});
 }
 
 void Engine::present(Connection& to) {
   msgpack::sbuffer packed;
   const auto command = Command("present").bin("certificate", credentials_->certificate).bytes();
   pack(packed, {.command = command, .ttl_ms = present_timeout.count()});
-  const auto id = next_id_++;
+  const auto id = in_flight_.new_id();
   if (!to.send(frame(id, {packed.data(), packed.size()}, 1))) return;
   to.presented = now_;
-  messages_.emplace(id, Message{&to, now_, {}, 0});
+  in_flight_.add(id, to, now_, {});
 }
 
 void Engine::ask_members() {
@@ -317,40 +305,21 @@ void Engine::begin_closing() {
 }
 
 void Engine::answered(Connection& from, const Reply& reply) {
-  const auto found = messages_.find(reply.id);
-  if (found == messages_.end() || found->second.connection != &from) return;
-  auto& message = found->second;
+  const auto* message = in_flight_.find(from, reply.id);
+  if (!message) return;
   if (!reply.node.empty()) from.name = reply.node;
-  if (message.calls.empty()) {  // a `present`
+  if (message->present()) {
+    in_flight_.presented(reply.id);
     if (!reply.result && reply.failure.retry == "never") from.refusal = reply.failure;
-    messages_.erase(found);
     return;
   }
-  const auto calls = message.calls.size();
-  if (calls == 1 && !reply.position.has_value()) {
-    answered_one(reply.id, message, 0, reply);
-  } else if (reply.position && *reply.position < calls) {
-    answered_one(reply.id, message, *reply.position, reply);
-  } else if (!reply.position && !reply.result) {  // of the array as a whole
-    for (std::size_t at = 0; at < calls; ++at) {
-      const auto still = messages_.find(reply.id);
-      if (still == messages_.end()) break;
-      answered_one(reply.id, still->second, at, reply);
-    }
+  const auto sent = message->sent;
+  for (const auto& call : in_flight_.take(reply)) {
+    if (reply.result)
+      finish(call, reply);
+    else
+      refused(call, from, sent, reply.failure);
   }
-}
-
-void Engine::answered_one(std::uint64_t id, Message& message, std::size_t position,
-                          const Reply& reply) {
-  const auto call = std::exchange(message.calls[position], nullptr);
-  if (!call) return;
-  auto& from = *message.connection;
-  const auto sent = message.sent;
-  if (--message.left == 0) messages_.erase(id);
-  std::erase(call->attempts, std::pair(id, position));
-  if (call->live == id) call->live = 0;
-  if (reply.result) return finish(call, reply);
-  refused(call, from, sent, reply.failure);
 }
 
 void Engine::refused(const CallRef& call, Connection& from, TimePoint sent, Failure failure) {
@@ -374,14 +343,7 @@ void Engine::refused(const CallRef& call, Connection& from, TimePoint sent, Fail
 }
 
 void Engine::lost(Connection& connection) {
-  std::vector<std::pair<CallRef, std::uint64_t>> calls;
-  for (auto& [id, message] : messages_)
-    if (message.connection == &connection)
-      for (auto& call : message.calls)
-        if (call) calls.emplace_back(call, id);
-  std::erase_if(messages_, [&](auto& pair) { return pair.second.connection == &connection; });
-  for (auto& [call, id] : calls)
-    if (call->live == id) unanswered(call, "lost");
+  for (const auto& call : in_flight_.lost(connection)) unanswered(call, "lost");
 }
 
 // The live attempt will not be answered, or not soon. It may have happened all the same.
@@ -413,12 +375,7 @@ void Engine::fail(const CallRef& call) { finish(call, failed(call->outcome())); 
 void Engine::finish(const CallRef& call, const Reply& reply) {
   if (call->state == State::settled) return;
   call->state = State::settled;
-  for (const auto& [id, position] : call->attempts) {
-    const auto found = messages_.find(id);
-    if (found == messages_.end()) continue;
-    found->second.calls[position] = nullptr;
-    if (--found->second.left == 0) messages_.erase(found);
-  }
+  in_flight_.forget(*call);
   if (call->sequence) call->session->unsettled.erase(call->sequence);
   active_.erase(call.get());
   if (call->counted) {

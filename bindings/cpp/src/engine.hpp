@@ -14,11 +14,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "in_flight.hpp"
 #include "nodes.hpp"
 
 namespace dkv {
-
-using CallRef = std::shared_ptr<Call>;
 
 class Engine {
  public:
@@ -31,13 +30,6 @@ class Engine {
   void submit(CallRef call);
 
  private:
-  // What was sent under one id: the calls by their position. No calls: a `present`.
-  struct Message {
-    Connection* connection;
-    TimePoint sent;
-    std::vector<CallRef> calls;  // null: answered, or settled otherwise
-    std::size_t left = 0;
-  };
   struct Batch {
     msgpack::sbuffer packed;
     std::vector<CallRef> calls;
@@ -68,7 +60,6 @@ class Engine {
 
   // outcomes.
   void answered(Connection& from, const Reply& reply);
-  void answered_one(std::uint64_t id, Message& message, std::size_t position, const Reply& reply);
   void refused(const CallRef& call, Connection& from, TimePoint sent, Failure failure);
   void lost(Connection& connection);
   void unanswered(const CallRef& call, const std::string& code);
@@ -96,8 +87,7 @@ class Engine {
   std::shared_ptr<Session> session_;
   std::unordered_map<Call*, CallRef> active_;
   std::deque<CallRef> ready_;
-  std::unordered_map<std::uint64_t, Message> messages_;
-  std::uint64_t next_id_ = 1;
+  InFlight in_flight_;
   std::thread thread_;  // last: it uses all of the above
 };
 

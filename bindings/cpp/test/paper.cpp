@@ -43,7 +43,8 @@ std::vector<dkv::Reply> replies(const std::vector<std::string>& frames) {
 
 void bytes_are_those_of_the_protocol() {
   const auto command = dkv::Command("put").bin("key", "greeting").bin("value", "hello").bytes();
-  check(command == from_hex("83a26f70a3707574a36b6579c4086772656574696e67a576616c7565c40568656c6c6f"),
+  check(command == from_hex("83a26f70a3707574a36b6579c4086772656574696e67a576616c7565c405"
+                            "68656c6c6f"),
         "a put is packed as in the protocol's example");
   msgpack::sbuffer packed;
   dkv::pack(packed, {.command = command, .session = 1, .sequence = 1, .lowest = 1, .ttl_ms = 5000});

@@ -5,9 +5,9 @@ require_relative "../lib/dkv"
 
 # The options that the programs share: where the cluster is, and as whom.
 module Arguments
-  # `--endpoints H:P,... --trust F --certificate F --key F`, or the environment's DKV_ENDPOINTS and so
-  # on; and a whole number for each of `numbers`, which holds their defaults. Returns the client and
-  # the numbers.
+  # `--endpoints H:P,... --trust F --certificate F --key F`, or the environment's DKV_ENDPOINTS and
+  # so on; and a whole number for each of `numbers`, which holds their defaults. Returns the client
+  # and the numbers.
   def self.read(**numbers)
     files = %i[trust certificate key].to_h { |name| [name, ENV["DKV_#{name.upcase}"]] }
     endpoints = ENV.fetch("DKV_ENDPOINTS", "").split(",")

@@ -40,7 +40,9 @@ class Counter
   rescue Dkv::Uncertain
     @uncertain += 1
     found, @revision = read
-    raise "#{@key} is at #{found}, expected #{@expected}" unless [@expected, @expected + 1].include?(found)
+    unless [@expected, @expected + 1].include?(found)
+      raise "#{@key} is at #{found}, expected #{@expected}"
+    end
 
     @expected = found
   end

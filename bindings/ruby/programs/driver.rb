@@ -39,7 +39,9 @@ class Line
   def list(client)
     range = %w[prefix start end].to_h { |name| [name.to_sym, @fields[name] && bytes(name)] }
     listing = client.list(**range, page: @fields["limit"] || 1000, **reading)
-    items = listing.items.map { |it| [hex(it.key), hex(it.value), it.key_revision, it.created, it.version] }
+    items = listing.items.map do |it|
+      [hex(it.key), hex(it.value), it.key_revision, it.created, it.version]
+    end
     { "revision" => listing.revision, "items" => items }
   end
 
@@ -51,7 +53,7 @@ class Line
   end
 
   def writing
-    { expected: @fields["expected"], session: @fields.fetch("session", true) != false, timeout: seconds }
+    { expected: @fields["expected"], session: @fields["session"] != false, timeout: seconds }
   end
 
   def reading
@@ -70,7 +72,7 @@ end
 # The client of the environment, or what raises why there is none.
 def client_of(environment)
   files = { trust: "DKV_TRUST", certificate: "DKV_CERTIFICATE", key: "DKV_KEY" }
-  files = environment["DKV_INSECURE"] == "1" ? {} : files.transform_values { |name| environment[name] }
+  files = environment["DKV_INSECURE"] == "1" ? {} : files.transform_values { |it| environment[it] }
   timeout = (environment["DKV_TIMEOUT_MS"] || 5000).to_i / 1000.0
   client = Dkv::Client.new(environment.fetch("DKV_ENDPOINTS").split(","), **files, timeout: timeout)
   -> { client }

@@ -9,34 +9,42 @@ require_relative "../lib/dkv"
 
 class WireTest < Minitest::Test
   ID = ["0000000000000002"].pack("H*")
-  BODY = ["83a6726573756c7481ac6b65795f7265766973696f6e01a87265766973696f6e01a46e6f6465a26e33"].pack("H*")
+  BODY = ["83a6726573756c7481ac6b65795f7265766973696f6e01a87265766973696f6e01" \
+          "a46e6f6465a26e33"].pack("H*")
 
   def test_a_put_is_packed_as_in_the_example_of_the_protocol
     command = Dkv::Wire.command("put", key: "greeting".b, value: "hello".b, expected: nil)
-    assert_equal "83a26f70a3707574a36b6579c4086772656574696e67a576616c7565c40568656c6c6f", command.unpack1("H*")
+    assert_equal "83a26f70a3707574a36b6579c4086772656574696e67a576616c7565c40568656c6c6f",
+                 command.unpack1("H*")
   end
 
   def test_a_joined_frame_is_the_protocol_the_id_with_its_length_and_the_body
-    assert_equal "444b5631" "08" "0000000000000002" "81a16101", Dkv::Wire.frame(2, [{ "a" => 1 }]).unpack1("H*")
-    assert_equal "9281a1610181a16102", Dkv::Wire.frame(2, [{ "a" => 1 }, { "a" => 2 }])[13..].unpack1("H*")
+    one = Dkv::Wire.frame(2, [{ "a" => 1 }])
+    two = Dkv::Wire.frame(2, [{ "a" => 1 }, { "a" => 2 }])
+    assert_equal "444b5631" "08" "0000000000000002" "81a16101", one.unpack1("H*")
+    assert_equal "9281a1610181a16102", two[13..].unpack1("H*")
   end
 
   def test_a_reply_is_taken_from_three_frames_and_from_one
     [["DKV1", ID, BODY], ["DKV1\x08".b + ID + BODY]].each do |frames|
       reply, *rest = Dkv::Wire.replies(frames)
-      assert_equal [2, { "key_revision" => 1 }, 1, "n3", []], [reply.id, reply.result, reply.revision, reply.node, rest]
+      assert_equal [2, { "key_revision" => 1 }, []], [reply.id, reply.result, rest]
+      assert_equal [1, "n3"], [reply.revision, reply.node]
     end
   end
 
   def test_the_replies_of_a_burst_name_their_ids
-    replies = [1, 0].map { |at| { "id" => ID, "position" => at, "result" => {}, "nobody knows" => true } }
+    replies = [1, 0].map do |at|
+      { "id" => ID, "position" => at, "result" => {}, "nobody knows" => true }
+    end
     taken = Dkv::Wire.replies(["DKV1\0".b + MessagePack.pack(replies)])
     assert_equal [[2, 1], [2, 0]], taken.map { |it| [it.id, it.position] }
   end
 
   def test_garbage_and_parts_are_no_reply
     partial = MessagePack.pack("result" => {}, "partial" => true)
-    ["", "DKV1", "DKV1\xff", "DKV2\x01z\x80", "DKV1\x01z\xc1", "DKV1\x08".b + ID + partial].each do |frame|
+    garbage = ["", "DKV1", "DKV1\xff", "DKV2\x01z\x80", "DKV1\x01z\xc1"]
+    (garbage + ["DKV1\x08".b + ID + partial]).each do |frame|
       assert_empty Dkv::Wire.replies([frame.b])
     end
   end
@@ -69,7 +77,9 @@ class CallTest < Minitest::Test
     call.last = Dkv::Failure.of("not_leader", "").tap { |it| it.retry = "same" }
     assert_equal [0, 0, 0], Array.new(3) { call.pause }
     call.last.retry = "later"
-    [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5].each { |whole| assert_includes (whole / 2)..whole, call.pause }
+    [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5].each do |whole|
+      assert_includes (whole / 2)..whole, call.pause
+    end
   end
 
   def test_lowest_follows_the_answers
@@ -127,8 +137,10 @@ class TrustTest < Minitest::Test
   end
 
   def test_servers_that_are_valid_now_count_newest_first
-    text = @ours.block + @ours.certificate("server", OLDER) + @ours.certificate("node", PAST, serial: 4) +
-           @ours.certificate("server", PAST, serial: 3, to: NOW - 1) + @ours.certificate("server", NEWER, serial: 2)
+    text = @ours.block + @ours.certificate("server", OLDER) +
+           @ours.certificate("node", PAST, serial: 4) +
+           @ours.certificate("server", PAST, serial: 3, to: NOW - 1) +
+           @ours.certificate("server", NEWER, serial: 2)
     assert_equal [NEWER, OLDER], Dkv::Credentials.trust(text, NOW)[1]
   end
 
@@ -155,7 +167,8 @@ class KeyTest < Minitest::Test
   module Seal
     extend FFI::Library
     ffi_lib ["libsodium.so.23", "sodium"]
-    attach_function :crypto_secretbox_easy, %i[buffer_out buffer_in ulong_long buffer_in buffer_in], :int
+    attach_function :crypto_secretbox_easy,
+                    %i[buffer_out buffer_in ulong_long buffer_in buffer_in], :int
   end
 
   def setup
@@ -182,12 +195,14 @@ class KeyTest < Minitest::Test
     salt = ("s" * 16).b
     nonce = ("n" * 24).b
     box = FFI::MemoryPointer.new(48)
-    Seal.crypto_secretbox_easy(box, SECRET, 32, nonce, Dkv::Sodium.derive(passphrase, salt, 1, 8 << 20))
+    derived = Dkv::Sodium.derive(passphrase, salt, 1, 8 << 20)
+    Seal.crypto_secretbox_easy(box, SECRET, 32, nonce, derived)
     key(ops: 1, memory: 8 << 20, salt: salt, bytes: nonce + box.read_bytes(48))
   end
 
   def read(certificate, key, passphrase = nil)
-    Dkv::Credentials.new(trust: @trust, certificate: certificate, key: key, passphrase: passphrase, now: NOW)
+    Dkv::Credentials.new(trust: @trust, certificate: certificate, key: key,
+                         passphrase: passphrase, now: NOW)
   end
 
   def refused(why, ...)
@@ -195,7 +210,8 @@ class KeyTest < Minitest::Test
   end
 
   def test_three_files_that_fit
-    assert_equal [PUBLIC, SECRET], read(@app, file("app.key", key)).then { |it| [it.public_key, it.secret_key] }
+    files = read(@app, file("app.key", key))
+    assert_equal [PUBLIC, SECRET], [files.public_key, files.secret_key]
   end
 
   def test_files_that_do_not_fit_are_refused

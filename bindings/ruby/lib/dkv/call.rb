@@ -41,9 +41,11 @@ module Dkv
     QUICK_RETRIES = 3
     PAUSE_MIN = 0.020
     PAUSE_MAX = 0.5
+    TTL_MS_MAX = 600_000
 
     attr_reader :kind, :command, :deadline, :level, :node, :attempts
-    attr_accessor :session, :sequence, :live, :sent, :again, :last, :unanswered, :state, :counted
+    attr_reader :sent
+    attr_accessor :session, :sequence, :live, :again, :last, :unanswered, :state, :counted
 
     # `done` is called once, in the engine's thread, with a Reply. A failure is Uncertain unless its
     # `applied` is "no". `node`: whom to ask, if it can be. `deadline`: of the monotonic clock.
@@ -64,6 +66,16 @@ module Dkv
     def settled? = state == :settled
     def done(reply) = @done.call(reply)
 
+    # An attempt has left.
+    def sent_as(id, position, now)
+      @state = :in_flight
+      @live = id
+      @sent = now
+      @unanswered += 1
+      @attempts << [id, position]
+      session.used = now if session
+    end
+
     # Takes a node's refusal of one attempt, which is no longer live: :settled, :again or :wait.
     def refuse(failure)
       @last = failure
@@ -74,9 +86,9 @@ module Dkv
       end
       return :settled if failure.applied == "yes"
       return :wait if live
-      return :settled if failure.retry == "never" || (failure.applied == "unknown" && kind == :single)
+      return :settled if failure.applied == "unknown" && kind == :single
 
-      :again
+      failure.retry == "never" ? :settled : :again
     end
 
     # How many seconds to wait before the next attempt, after `last`.
@@ -102,7 +114,8 @@ module Dkv
 
     # The request for the next attempt.
     def request(now)
-      request = { "command" => command, "ttl_ms" => ((deadline - now) * 1000).to_i.clamp(1, 600_000), "burst" => true }
+      ttl_ms = ((deadline - now) * 1000).to_i.clamp(1, TTL_MS_MAX)
+      request = { "command" => command, "ttl_ms" => ttl_ms, "burst" => true }
       request["session"] = session.id if session
       request.update("sequence" => sequence, "lowest" => session.lowest) if sequence
       request["retry"] = true if kind == :write && unanswered.positive?

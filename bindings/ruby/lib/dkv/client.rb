@@ -74,14 +74,15 @@ module Dkv
       read(Wire.command("get", key: key.b), deadline(timeout), level: level) do |reply|
         fields = reply.result
         if fields.fetch("found")
-          Item.new(key.b, *fields.fetch_values("value", "key_revision", "created", "version"), fields["author"])
+          known = fields.fetch_values("value", "key_revision", "created", "version", "author")
+          Item.new(key.b, *known)
         end
       end
     end
 
-    # Every item of a range in the order of its keys, all of one revision, held in memory. The range
-    # is `prefix:`, or `start:` (which is in it) and `end:` (which is not), or every key. `page`: keys
-    # asked for at a time, 1 to 10,000. `timeout`: for all pages together.
+    # Every item of a range in the order of its keys, all of one revision, held in memory. The
+    # range is `prefix:`, or `start:` (which is in it) and `end:` (which is not), or every key.
+    # `page`: keys asked for at a time, 1 to 10,000. `timeout`: for all pages together.
     def list(level: :linearizable, page: 1000, keys_only: nil, timeout: nil, **range)
       unknown = range.keys - %i[prefix start end]
       raise ArgumentError, "unknown: #{unknown.join(', ')}" unless unknown.empty?
@@ -123,14 +124,14 @@ module Dkv
     def write(command, session, timeout, &convert)
       future = Future.new(true, &convert)
       kind = session ? :write : :single
-      @engine.submit(Call.new(kind, command, deadline(timeout)) { |reply| future.settle(reply) })
+      @engine.submit(Call.new(kind, command, deadline(timeout), &future.method(:settle)))
       future
     end
 
     def read(command, deadline, level:, node: nil, &convert)
       future = Future.new(false, &convert)
-      call = Call.new(:read, command, deadline, level: level, node: node) { |reply| future.settle(reply) }
-      @engine.submit(call)
+      done = future.method(:settle)
+      @engine.submit(Call.new(:read, command, deadline, level: level, node: node, &done))
       future
     end
   end

@@ -5,9 +5,9 @@ require "ffi-rzmq"
 module Dkv
   # One node's socket, and the monitor that tells how it fares.
   #
-  # Owns the life of a DEALER: opened, shaken hands, lost, and replaced by a new one after a handshake
-  # that failed, for libzmq gives some of these up for good and never changes the key of a socket. It
-  # knows bytes, not requests. Times are seconds of the monotonic clock.
+  # Owns the life of a DEALER: opened, shaken hands, lost, and replaced by a new one after a
+  # handshake that failed, for libzmq gives some of these up for good and never changes the key of a
+  # socket. It knows bytes, not requests. Times are seconds of the monotonic clock.
   class Connection
     # What ffi-rzmq has no names for: options and events of libzmq 4.2 and 4.3.
     HANDSHAKE_IVL = 66
@@ -89,11 +89,16 @@ module Dkv
     # Why it is not ready, for a person.
     def trouble
       return "#{address} does not answer in time" if ready?
-      return "no socket can be opened to #{address} (no address, or too many open files)" if @trouble == :unopened
-      return "nothing answers at #{address}" if @trouble == :unanswered
-      return "what listens at #{address} does not prove the server key of the trust file" if @credentials
 
-      "what listens at #{address} is no node of a cluster without encryption"
+      case @trouble
+      when :unopened
+        "no socket can be opened to #{address} (no address, or too many open files)"
+      when :unanswered
+        "nothing answers at #{address}"
+      else
+        "what listens at #{address} " +
+          (@credentials ? "does not prove the server key of the trust file" : "is no node without encryption")
+      end
     end
 
     private

@@ -92,7 +92,7 @@ module Dkv
         text.b.scan(BLOCK).map { |label, base64| [label, base64.gsub(/\s/, "").unpack1("m0")] }
       end
 
-      # Runs a reader of untrusted bytes: whatever it stumbles over is a refusal with the file's name.
+      # Runs a reader of untrusted bytes: what it stumbles over is a refusal with the file's name.
       def sound(what)
         yield
       rescue Rejected => e
@@ -123,8 +123,9 @@ module Dkv
         key, from, to = fields(bytes.byteslice(Sodium::SIGNATURE_BYTES..), 4)
         need(key.bytesize == Sodium::KEY_BYTES)
         body(bytes, "dkv authority 1\0", key)
-        refuse("its authority is not valid now. Check this machine's clock.") unless (from..to).cover?(now)
-        key
+        return key if (from..to).cover?(now)
+
+        refuse("its authority is not valid now. Check this machine's clock.")
       end
 
       def parse(bytes, authority)
@@ -137,7 +138,8 @@ module Dkv
         refuse("it is locked. Give its passphrase.") if passphrase.nil? || passphrase.empty?
         need(salt.bytesize == Sodium::SALT_BYTES)
         need(sealed.bytesize == Sodium::NONCE_BYTES + Sodium::MAC_BYTES + Sodium::KEY_BYTES)
-        key = Sodium.derive(passphrase.b, salt, ops, memory) || refuse("not enough memory to unlock it.")
+        key = Sodium.derive(passphrase.b, salt, ops, memory)
+        refuse("not enough memory to unlock it.") unless key
         Sodium.open(sealed, key) || refuse("the passphrase does not open it.")
       end
     end

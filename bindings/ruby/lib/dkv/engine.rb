@@ -1,15 +1,16 @@
 # frozen_string_literal: true
 
 require_relative "call"
+require_relative "in_flight"
 require_relative "nodes"
 require_relative "wire"
 
 module Dkv
   # The client's thread: takes calls, sends attempts, hears replies, and ends every call.
   #
-  # Owns the sockets (through Nodes), the session, and every call from its submission to its outcome.
-  # One turn: wait, read replies, note lost connections, look at the clock, send what is ready in one
-  # message a node. It knows nothing of what a command means.
+  # Owns the sockets (through Nodes), the session, and every call from its submission to its
+  # outcome. One turn: wait, read replies, note lost connections, look at the clock, send what is
+  # ready in one message a node. It knows nothing of what a command means.
   class Engine
     OUTSTANDING_MAX = 4096
     BATCH_BYTES_MAX = 64 * 1024
@@ -26,9 +27,6 @@ module Dkv
     MEMBERS_TIMEOUT = 2.0
     CLOSING_TIMEOUT = 0.5
 
-    # What was sent under one id: the calls by their position; nil: settled. No calls: a `present`.
-    Message = Struct.new(:connection, :sent, :calls, :left)
-
     def self.now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
     def initialize(endpoints, credentials)
@@ -44,8 +42,7 @@ module Dkv
       @next_tick = @next_members = 0
       @active = {}.compare_by_identity
       @ready = []
-      @messages = {}
-      @next_id = 0
+      @in_flight = InFlight.new
       @thread = Thread.new { run }
       @thread.report_on_exception = true
     end
@@ -80,7 +77,9 @@ module Dkv
     def too_many
       return Failure.of("lost", "The client is closed. Make a new one.") if @stopping
 
-      Failure.of("busy", "Too many calls are outstanding. Wait for some of them.").tap { |it| it.retry = "later" }
+      failure = Failure.of("busy", "Too many calls are outstanding. Wait for some of them.")
+      failure.retry = "later"
+      failure
     end
 
     def run
@@ -147,8 +146,8 @@ module Dkv
     def learn(members)
       @nodes.learn(members).each { |gone| drop(gone) }
       limits = members["limits"]
-      most = limits.is_a?(Hash) ? limits["request_bytes_max"] : 0
-      @command_bytes_max = [COMMAND_BYTES_SAFE, most.to_i].max
+      most = limits.is_a?(Hash) ? limits["request_bytes_max"] : nil
+      @command_bytes_max = most.is_a?(Integer) ? [COMMAND_BYTES_SAFE, most].max : COMMAND_BYTES_SAFE
     end
 
     def look_at(call)
@@ -157,7 +156,7 @@ module Dkv
       return queue(call) if call.state == :paused && @now >= call.again
       return if !call.live || call.kind == :single || @now < call.sent + SILENCE
 
-      @messages[call.live].connection.avoid_until = @now + AVOID
+      @in_flight.connection_of(call).avoid_until = @now + AVOID
       @next_members = [@next_members, @now].min
       unanswered(call, "timeout")
     end
@@ -196,27 +195,21 @@ module Dkv
 
     # A batch as messages of bounded size; a larger command goes alone.
     def cut(batch)
-      bytes = 0
-      batch.slice_when do |_, call|
+      bytes = batch[0].command.bytesize
+      parts = batch.slice_when do |_, call|
         bytes += call.command.bytesize
-        (bytes > BATCH_BYTES_MAX).tap { |full| bytes = 0 if full }
-      end.flat_map { |part| part.each_slice(BATCH_REQUESTS_MAX).to_a }
+        (bytes > BATCH_BYTES_MAX).tap { |full| bytes = call.command.bytesize if full }
+      end
+      parts.flat_map { |part| part.each_slice(BATCH_REQUESTS_MAX).to_a }
     end
 
     def send_batch(to, calls)
-      unless to.send(Wire.frame(@next_id += 1, calls.map { |call| call.request(@now) }))
-        return calls.each { |call| pause(call, TICK) } # nothing has left: this was no attempt
+      id = @in_flight.new_id
+      if to.send(Wire.frame(id, calls.map { |call| call.request(@now) }))
+        @in_flight.add(id, to, @now, calls)
+      else
+        calls.each { |call| pause(call, TICK) } # nothing has left: this was no attempt
       end
-
-      calls.each_with_index do |call, position|
-        call.state = :in_flight
-        call.live = @next_id
-        call.sent = @now
-        call.unanswered += 1
-        call.attempts << [@next_id, position]
-        call.session.used = @now if call.session
-      end
-      @messages[@next_id] = Message.new(to, @now, calls, calls.size)
     end
 
     # Gives a write its place in the session; false if it must wait for that. A write keeps session
@@ -247,22 +240,25 @@ module Dkv
 
     def opened(reply)
       @opening = nil
-      id = reply.result && reply.result["session"]
-      @session = Session.new(id, (reply.result["ttl_ms"] || 600_000) / 1000.0, @now) if id
+      id, ttl_ms = reply.result&.values_at("session", "ttl_ms")
+      id = nil unless id.is_a?(Integer) && ttl_ms.is_a?(Integer)
+      @session = Session.new(id, ttl_ms / 1000.0, @now) if id
       @active.keys.each do |call|
         next if call.state != :for_session
+
         call.last = reply.failure if reply.failure
-        id || reply.failure.retry != "never" ? queue(call) : give_up(call)
+        reply.failure&.retry == "never" ? give_up(call) : queue(call)
       end
     end
 
     def present(to)
       command = Wire.command("present", certificate: @credentials.certificate)
       request = { "command" => command, "ttl_ms" => (PRESENT_TIMEOUT * 1000).to_i }
-      return unless to.send(Wire.frame(@next_id += 1, [request]))
+      id = @in_flight.new_id
+      return unless to.send(Wire.frame(id, [request]))
 
       to.presented = @now
-      @messages[@next_id] = Message.new(to, @now, [], 0)
+      @in_flight.add(id, to, @now, [])
     end
 
     def ask_members
@@ -283,38 +279,24 @@ module Dkv
 
       command = Wire.command("close_session")
       deadline = @now + CLOSING_TIMEOUT
-      @closing_call = Call.new(:control, command, deadline, session: @session) { @closing_call = nil }
+      closed = ->(_) { @closing_call = nil }
+      @closing_call = Call.new(:control, command, deadline, session: @session, &closed)
       activate(@closing_call)
     end
 
     def answered(from, reply)
-      message = @messages[reply.id]
-      return unless message && message.connection.equal?(from)
-
+      message = @in_flight.find(from, reply.id) || return
       from.name = reply.node unless reply.node.empty?
-      return presented(from, reply) if message.calls.empty?
+      return presented(message, reply) if message.present?
 
-      position = reply.position || (message.calls.one? ? 0 : nil)
-      if position.is_a?(Integer) && position.between?(0, message.calls.size - 1)
-        answered_one(message, position, reply)
-      elsif position.nil? && reply.failure # of the array as a whole
-        message.calls.each_index { |at| answered_one(message, at, reply) }
+      @in_flight.take(message, reply).each do |call|
+        reply.result ? finish(call, reply) : refused(call, message, reply.failure)
       end
     end
 
-    def presented(from, reply)
-      from.refusal = reply.failure if reply.failure&.retry == "never"
-      @messages.delete(reply.id)
-    end
-
-    def answered_one(message, position, reply)
-      call = message.calls[position] || return
-      message.calls[position] = nil
-      @messages.delete(reply.id) if (message.left -= 1).zero?
-      call.live = nil if call.live == reply.id
-      return finish(call, reply) if reply.result
-
-      refused(call, message, reply.failure)
+    def presented(message, reply)
+      @in_flight.presented(message)
+      message.connection.refusal = reply.failure if reply.failure&.retry == "never"
     end
 
     def refused(call, message, failure)
@@ -339,10 +321,7 @@ module Dkv
     end
 
     def lost(connection)
-      gone, @messages = @messages.partition { |_, it| it.connection.equal?(connection) }.map(&:to_h)
-      gone.each do |id, message|
-        message.calls.compact.each { |call| unanswered(call, "lost") if call.live == id }
-      end
+      @in_flight.lost(connection).each { |call| unanswered(call, "lost") }
     end
 
     def drop(connection)
@@ -352,9 +331,10 @@ module Dkv
 
     # The live attempt will not be answered, or not soon. It may have happened all the same.
     def unanswered(call, code)
-      words = code == "lost" ? "The connection ended before the answer came." : "The node did not answer in time."
+      lost = code == "lost"
+      why = lost ? "The connection ended before the answer came." : "The node did not answer in time."
       call.live = nil
-      call.last = Failure.of(code, words)
+      call.last = Failure.of(code, why)
       call.last.retry = "same"
       call.kind == :single ? give_up(call) : queue(call)
     end
@@ -391,13 +371,7 @@ module Dkv
       return if call.settled?
 
       call.state = :settled
-      call.attempts.each do |id, position|
-        message = @messages[id]
-        next unless message && message.calls[position]
-
-        message.calls[position] = nil
-        @messages.delete(id) if (message.left -= 1).zero?
-      end
+      @in_flight.forget(call)
       call.session.settle(call.sequence) if call.sequence
       @active.delete(call)
       @mutex.synchronize { @outstanding -= 1 } if call.counted

@@ -11,7 +11,8 @@
 module Dkv
   # What a node, or this library, says of a request that has no result. `applied` is "no", "yes" or
   # "unknown"; `retry` is "never", "same", "later" or "other"; `words` are for a person.
-  Failure = Struct.new(:code, :applied, :retry, :leader, :words, :key_revision, keyword_init: true) do
+  Failure = Struct.new(:code, :applied, :retry, :leader, :words, :key_revision,
+                       keyword_init: true) do
     # A failure that claims nothing happened, unless it is told otherwise.
     def self.of(code, words, **rest)
       new(code: code, words: words, applied: "no", retry: "never", leader: "", **rest)

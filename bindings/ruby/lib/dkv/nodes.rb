@@ -74,7 +74,8 @@ module Dkv
 
     # A node may be known under another address than the one that it advertises.
     def meet(name, address)
-      return if by_name(name) || all.any? { |it| it.address == address } || all.size >= CONNECTIONS_MAX
+      return if by_name(name) || all.any? { |it| it.address == address }
+      return if all.size >= CONNECTIONS_MAX
 
       @all += [connection(address, false)]
     end

@@ -14,7 +14,8 @@ module Dkv
     attach_function :crypto_sign_verify_detached, %i[buffer_in buffer_in ulong_long buffer_in], :int
     attach_function :crypto_scalarmult_base, %i[buffer_out buffer_in], :int
     attach_function :crypto_pwhash,
-                    %i[buffer_out ulong_long buffer_in ulong_long buffer_in ulong_long size_t int], :int
+                    %i[buffer_out ulong_long buffer_in ulong_long buffer_in ulong_long size_t int],
+                    :int
     attach_function :crypto_secretbox_open_easy,
                     %i[buffer_out buffer_in ulong_long buffer_in buffer_in], :int
 
@@ -42,15 +43,16 @@ module Dkv
     # The key that a passphrase stands for; nil if there is not enough memory.
     def derive(passphrase, salt, ops, memory)
       out = FFI::MemoryPointer.new(KEY_BYTES)
-      failed = crypto_pwhash(out, KEY_BYTES, passphrase, passphrase.bytesize, salt, ops, memory, ARGON2ID13)
+      failed = crypto_pwhash(out, KEY_BYTES, passphrase, passphrase.bytesize, salt, ops, memory,
+                             ARGON2ID13)
       failed.zero? ? out.read_bytes(KEY_BYTES) : nil
     end
 
     # What is in a secretbox, nonce and box together; nil if the key does not open it.
     def open(sealed, key)
-      box = sealed.byteslice(NONCE_BYTES..)
+      nonce, box = sealed.unpack("a#{NONCE_BYTES}a*")
       out = FFI::MemoryPointer.new(box.bytesize - MAC_BYTES)
-      failed = crypto_secretbox_open_easy(out, box, box.bytesize, sealed.byteslice(0, NONCE_BYTES), key)
+      failed = crypto_secretbox_open_easy(out, box, box.bytesize, nonce, key)
       failed.zero? ? out.read_bytes(out.size) : nil
     end
   end

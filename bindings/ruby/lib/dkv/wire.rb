@@ -68,7 +68,8 @@ module Dkv
     # What says neither of the two definite words claims nothing.
     def failure(error)
       applied, again = error.values_at("applied", "retry")
-      Failure.new(code: error["code"].to_s, leader: error["leader"].to_s, words: error["words"].to_s,
+      code, leader, words = error.values_at("code", "leader", "words").map(&:to_s)
+      Failure.new(code: code, leader: leader, words: words,
                   applied: %w[no yes].include?(applied) ? applied : "unknown",
                   retry: %w[same later other].include?(again) ? again : "never",
                   key_revision: error["key_revision"])
