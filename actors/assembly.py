@@ -26,6 +26,7 @@ from dkv.kv.store import Stores
 from dkv.limits import RETENTION, ClusterLimits, Retention, Timing
 from dkv.messages import Roster
 from dkv.raft.post import Charter
+from dkv.release import THIS, Release
 from dkv.requests import Malformed
 
 FORMAT = 1
@@ -50,6 +51,7 @@ class Plan(NamedTuple):
     read_key: KeyReader | None = None
     policy: Policy = Policy()
     slow_us: int = 0
+    release: Release = THIS
 
 
 class Actors(NamedTuple):
@@ -102,6 +104,7 @@ def _assemble(
         *(start, boot, charter, *told),
         retention=plan.retention,
         certificate=plan.certificate,
+        release=plan.release,
     )
     log = Log(
         journal, witness, margin, found.hard, found.testimony, found.last, found.recent, counters[1]

@@ -35,6 +35,7 @@ from dkv.raft.configuration import Configuration
 from dkv.raft.core import Raft, Start
 from dkv.raft.leader import Leader
 from dkv.raft.post import Charter, PostOffice
+from dkv.release import THIS, Release
 
 
 class Consensus:
@@ -52,6 +53,7 @@ class Consensus:
         *,
         retention: Retention | None = RETENTION,
         certificate: bytes = b"",
+        release: Release = THIS,
     ) -> None:
         self.counters = counters
         self._raft = Raft(
@@ -63,6 +65,7 @@ class Consensus:
             retention=retention,
             told=roster.members,
             certificate=certificate,
+            release=release,
         )
         self._office = PostOffice(self._raft, charter)
         self._roster = Roster(())  # as it was last said
@@ -227,6 +230,8 @@ class Consensus:
             "formed": raft.config.is_formed,
             "opened": 0 < raft.config.opened_index <= raft.commit,
             "members": dict(raft.config.members),
+            "level": raft.config.level,
+            "version": raft.release.version,
             **self._office.facts(),
             "counters": self.counters.facts(),
         }

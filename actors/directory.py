@@ -13,7 +13,7 @@ from pathlib import Path
 
 from actors.database import sync_folder
 from actors.journal import SqliteJournal
-from actors.margin import DiskMargin
+from actors.margin import DiskMargin, has_room
 from actors.table import SqliteTable
 from actors.witness import FileWitness
 from dkv.errors import Ending, Fault
@@ -77,7 +77,13 @@ class DataDirectory:
         return FileWitness(self.folder / "witness")
 
     def margin(self) -> DiskMargin:
-        return DiskMargin(self.folder, lambda: sum(s.unsettled_bytes for s in self._stores))
+        return DiskMargin(self.folder, self._unsettled)
+
+    def _unsettled(self) -> int:
+        return sum(store.unsettled_bytes for store in self._stores)
+
+    def has_room(self, size: int) -> bool:
+        return has_room(self.folder, size + self._unsettled())
 
     # -- the state, and what is received of another's ----------------------------------------------
     def table(self, disk: int) -> SqliteTable:

@@ -106,7 +106,7 @@ class SqliteJournal:
 
     def keep(self, hard: Hard) -> None:
         self._begin()
-        packed = msgpack.packb(hard)
+        packed = hard.packed()
         self._db.execute(
             "INSERT OR REPLACE INTO hard VALUES (1, ?, ?)", (packed, _hard_check(packed))
         )

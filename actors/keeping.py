@@ -13,6 +13,7 @@ from dkv.entries import NO_CHECK, Entry, Position
 from dkv.errors import Fault
 from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, founders, read_seats
+from dkv.release import FIRST_LEVEL
 
 
 class Hard(NamedTuple):
@@ -37,6 +38,7 @@ class Hard(NamedTuple):
     opened_index: int = 0
     changed_index: int = 0
     removed: bytes = b""
+    level: int = FIRST_LEVEL
 
     def configuration(self) -> Configuration:
         """What the log said of it through `base`; nobody's where that was nothing."""
@@ -48,7 +50,7 @@ class Hard(NamedTuple):
         )
         index = max(self.formed_index, self.opened_index, self.changed_index)
         return Configuration(
-            seats, self.formed_index, self.formed, self.opened_index, index, removed
+            *(seats, self.formed_index, self.formed, self.opened_index, index, removed, self.level)
         )
 
     def configured(self, config: Configuration) -> "Hard":
@@ -59,7 +61,13 @@ class Hard(NamedTuple):
             opened_index=config.opened_index,
             changed_index=config.index,
             removed=msgpack.packb(config.removed),
+            level=config.level,
         )
+
+    def packed(self) -> bytes:
+        """Only `journal` keeps it. Nodes of the first level know no field for it."""
+        told = self[:-1] if self.level == FIRST_LEVEL else self
+        return msgpack.packb(told)  # type: ignore[no-any-return]
 
 
 def rebased(hard: Hard, base: Position, tick: int, packed: bytes) -> Hard:

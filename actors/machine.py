@@ -417,6 +417,7 @@ class Machine:
             "quota_reached": bool(self._is_full),
             "checking": self._scan is not None,
             "receiving": self._staging.store is not None,
+            "waiting_for_space": self._staging.waits_for_space,
             "waiting_reads": sum(len(x.reads) for _us, x in self._lookups) + len(self._readings),
             **state.store.sizes(),
             "counters": self.counters.facts(),

@@ -21,14 +21,24 @@ from dkv.limits import LOW_WATER_BYTES_MAX, LOW_WATER_SHARE, RESERVE_SHARE
 ENOUGH, LOW, CRITICAL = 0, 1, 2
 
 
+def mark_of(disk: os.statvfs_result) -> int:
+    """Bytes free below which growth is refused."""
+    return min(LOW_WATER_BYTES_MAX, disk.f_blocks * disk.f_frsize // LOW_WATER_SHARE)
+
+
+def has_room(folder: Path, size: int) -> bool:
+    """Whether so many bytes more leave the disk above the mark."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize >= mark_of(disk) + size
+
+
 class DiskMargin:
     def __init__(self, folder: Path, unsettled: Callable[[], int] = lambda: 0) -> None:
         """`unsettled`: bytes by which the files will yet grow without a new command."""
         self._folder, self._unsettled = folder, unsettled
         self._reserve = folder / "reserve"
         self._reserved = self._reserve.exists()
-        disk = os.statvfs(folder)
-        self.mark = min(LOW_WATER_BYTES_MAX, disk.f_blocks * disk.f_frsize // LOW_WATER_SHARE)
+        self.mark = mark_of(os.statvfs(folder))
         self._reserve_bytes = max(self.mark // RESERVE_SHARE, 1)
         self.level()
 

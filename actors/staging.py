@@ -23,6 +23,8 @@ from dkv.messages import AskChunk, Chunk
 
 _NOT_A_CHUNK = (Unfollowed, ValueError, TypeError, OverflowError, msgpack.UnpackException)
 
+_ROOM_BYTES = 3 * STAGED_BYTES  # until the next commit: rows, their keys, and both in the WAL
+
 
 class Staging:
     def __init__(
@@ -30,6 +32,7 @@ class Staging:
     ) -> None:
         self._stores, self._limits, self._disk = stores, limits, disk
         self._counters = counters
+        self.waits_for_space = False
         self._begin(stores.staged())
         self._reads = self.store is not None  # what an earlier life has received
 
@@ -74,7 +77,13 @@ class Staging:
         self._held = (self._held + sum(map(version_check, versions))) & SUM_MASK
 
     def ask(self) -> AskChunk | None:
+        """None also where the disk has no room: the leader says again that there is a snapshot, and
+        by then there may be. (Nobody else looks: the log is not written meanwhile.)"""
         if self.store is None or self._reads:
+            return None
+        self.waits_for_space = not self._stores.has_room(_ROOM_BYTES)
+        if self.waits_for_space:
+            self._counters.add("snapshot_waits_for_space")
             return None
         return AskChunk(self.row, self._copy, len(self.sessions), self._check)
 

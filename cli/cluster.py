@@ -19,7 +19,10 @@ from dkv.client import AsyncClient, Denied, RequestError
 from dkv.security.words import end_in_words
 
 _LAG_MAX = 10_000  # entries that a node may be behind the furthest and still be well
-_STATUS = ("node", "address", "role", "leader", "term", "commit", "applied", "lag", "log", "state")
+_STATUS = (
+    *("node", "address", "role", "leader", "term", "commit", "applied", "lag"),
+    *("log", "state", "version"),
+)
 _OF_ACTORS = ("node", "actor", "waiting", "busy", "longest_turn", "longest_wait", "last_sync")
 _SPACE = {1: "its disk is nearly full: free some", 2: "its disk is full"}
 
@@ -117,6 +120,8 @@ def _row(name: str, address: str, health: str, facts: dict[str, Any] | None = No
             for f in ("applied", "revision", "sessions", "checking", "quota_reached")
         },
         "opened": consensus.get("opened"),
+        "version": consensus.get("version"),
+        "level": consensus.get("level"),
         "ends": (facts or {}).get("node", {}).get("ends") or {},
         "space": log.get("space"),
         "log": _size(log.get("log_bytes")),

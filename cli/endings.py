@@ -65,6 +65,7 @@ _BY_CODE = {
     Code.QUORUM_AT_RISK: Exit.UNMET,
     Code.MEMBERS_FULL: Exit.UNMET,
     Code.HEIR_UNFIT: Exit.UNMET,
+    Code.NEWER_NEEDED: Exit.UNMET,
 }
 
 

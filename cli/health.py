@@ -64,6 +64,8 @@ def _whole(kv: Client) -> tuple[str, dict[str, Any], list[str]]:
         "alive": step.alive,
         "majority": step.majority,
         "survives": max(step.spare, 0),
+        "level": survey.get("level"),
+        "versions": {m["name"]: m.get("version") for m in survey["members"]},
         "matters": [words for words in ill if words],
     }
     words = (

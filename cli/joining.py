@@ -14,10 +14,16 @@ from dkv.config import Settings
 from dkv.errors import Code, Denied, Ending, Fault, Misconfigured, RequestError
 from dkv.ids import Address, Founding, parse_address
 from dkv.limits import ClusterLimits
+from dkv.release import THIS
 
 _TIMEOUT_S = 5.0
 _PAUSE_S = 1.0
-_REFUSALS = frozenset((Code.NOT_INVITED, Code.ANOTHER_DISK, Code.BAD_REQUEST, Code.UNSUPPORTED))
+_REFUSALS = frozenset(
+    (
+        *(Code.NOT_INVITED, Code.ANOTHER_DISK, Code.NEWER_NEEDED),
+        *(Code.BAD_REQUEST, Code.UNSUPPORTED),
+    )
+)
 
 
 class Joiner:
@@ -58,9 +64,8 @@ class Joiner:
 
     def join(self, disk: int) -> None:
         name = self._settings.name
-        self._ask(
-            "join", name=name, disk=disk, peer_address=self._peer, client_address=self._client
-        )
+        where = {"peer_address": self._peer, "client_address": self._client}
+        self._ask("join", name=name, disk=disk, level=THIS.level, **where)
         self._say("info", f"{name} is a member now, as a learner until it has caught up")
 
     # -- asking ----------------------------------------------------------------------------------

@@ -20,7 +20,10 @@ from cli.output import emit_rows, note
 from dkv.client import Client, RequestError
 from dkv.errors import Code
 
-_MEMBER = ("name", "role", "alive", "lag", "heard", "peer_address", "client_address", "since")
+_MEMBER = (
+    *("name", "role", "alive", "lag", "heard", "version"),
+    *("peer_address", "client_address", "since"),
+)
 _STEP = ("step", "voters", "majority", "alive", "survives", "writes")
 _LOOK_S = 0.3
 _NO_LEADER = (Code.NO_LEADER, Code.NOT_LEADER, Code.TIMEOUT, Code.FORMING)
@@ -75,6 +78,7 @@ def _row(found: dict[str, Any], leader: str) -> dict[str, Any]:
     return {
         **found,
         "leader": found["name"] == leader,
+        "version": found.get("version") or None,
         "lag": None
         if lag is None
         else f"{lag:,}" + (f" ({ms / 1000:.1f} s)" if lag and ms else ""),

@@ -65,6 +65,7 @@ class Code(IntEnum):
     ANOTHER_DISK = 47
     MEMBERS_FULL = 48
     HEIR_UNFIT = 49
+    NEWER_NEEDED = 50
 
 
 class Rule(NamedTuple):
@@ -121,6 +122,7 @@ RULES: dict[Code, Rule] = {
     ),
     Code.MEMBERS_FULL: Rule("never", "Remove a member first."),
     Code.HEIR_UNFIT: Rule("later", "Choose a voter that is up and caught up, or name none."),
+    Code.NEWER_NEEDED: Rule("never", "Install the version of dkv that the members run."),
     Code.LOST: Rule("same", "The connection ended; the outcome is unknown."),
 }
 

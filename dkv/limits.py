@@ -24,6 +24,7 @@ SECOND = 1_000_000
 # -- what is fixed by the formats ---------------------------------------------------------------
 INT_MAX = 2**63 - 1  # SQLite's integers are signed
 TERM_MAX = 2**40  # one election a millisecond for 34 years: a letter beyond it is a lie
+VERSION_LENGTH_MAX = 64  # of what a member says its software is
 NAME_BYTES_MAX = 63  # node names and certificate names, as a DNS label
 MEMBERS_MAX = 9
 PROMOTE_GAP_ENTRIES = 64  # a learner so close to the log's end may vote

@@ -16,6 +16,7 @@ each boot. An index, term or disk of 0 means "none".
 from typing import NamedTuple
 
 from dkv.entries import Entry
+from dkv.release import FIRST_LEVEL
 
 LETTER_VERSION = 1
 
@@ -537,11 +538,14 @@ class Heartbeat(NamedTuple):
 
 
 class HeartbeatAcked(NamedTuple):
-    """Never waits for the log. `space` is the level of the member's disk."""
+    """Never waits for the log. `space` is the level of the member's disk; `level` and `version` are
+    those of its software (`dkv.release`)."""
 
     term: int
     round: int
     space: int
+    level: int = FIRST_LEVEL
+    version: str = ""
 
 
 class Commit(NamedTuple):

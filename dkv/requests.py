@@ -26,6 +26,7 @@ from dkv.limits import (
     TAIL_ENTRIES_MAX,
     TAIL_WAIT_MS_MAX,
 )
+from dkv.release import FIRST_LEVEL
 
 PROTOCOL = b"DKV1"
 
@@ -91,10 +92,11 @@ _SURVEY = (
     ("index", "int: the log entry that says who the members are"),
     ("pending", "bool: that entry is not committed yet"),
     ("commit", "int"),
+    ("level", "int: what every member's software knows"),
     (
         "members",
         "array of {name, role, promote, disk, peer_address, client_address, since, alive, "
-        "heard_ms, match, lag_entries, lag_ms, space}",
+        "heard_ms, match, lag_entries, lag_ms, space, version}",
     ),
 )
 _KEY_REVISION = ("key_revision", "int: the revision of the key's newest change; 0: absent")
@@ -378,6 +380,7 @@ TABLE: dict[str, Request] = {
                 Field("disk", int, "its disk id", INT_MAX, required=True, least=1),
                 _PEER,
                 _CLIENT,
+                Field("level", int, "what its software knows", INT_MAX, default=FIRST_LEVEL),
             ),
             _SURVEY,
             nodes=True,

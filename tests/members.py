@@ -85,7 +85,8 @@ class Members:
         actors = self.nodes[name].actors
         assert actors is not None
         where = {"peer_address": f"{name}:2380", "client_address": f"{name}:3000"}
-        return self.manage(by, "join", name=name, disk=actors.disk, **where)
+        level = self.nodes[name].plan.release.level
+        return self.manage(by, "join", name=name, disk=actors.disk, level=level, **where)
 
     def voters(self) -> list[str]:
         """As the leader knows them."""

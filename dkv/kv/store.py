@@ -116,3 +116,6 @@ class Stores(Protocol):
 
     def discard(self) -> None:
         """Delete what was staged."""
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes may be staged, and the disk has its margin still."""

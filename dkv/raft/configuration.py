@@ -10,6 +10,7 @@ found a second cluster that knows nothing of it.
 
 A later entry, MEMBERS, holds the whole configuration anew, with one member more, fewer or other
 (thesis §4.1): majorities of before and after overlap. It holds from the log until it is truncated.
+With it comes the level (`dkv.release`) that every member has, and without which none may be one.
 
     invited   a seat without a disk: nobody has come yet
     learner   a disk that is sent everything and counts for nothing (§4.2.1)
@@ -26,6 +27,7 @@ import msgpack
 from dkv.entries import NO_CHECK, Entry, Kind
 from dkv.ids import UNKNOWN
 from dkv.raft.quorum import majority
+from dkv.release import FIRST_LEVEL
 
 REMOVED_MAX = 64  # disks that are told that they were removed; older ones are merely not heard
 
@@ -55,6 +57,7 @@ class Configuration:
     opened_index: int = 0
     index: int = 0
     removed: tuple[Seat, ...] = ()
+    level: int = FIRST_LEVEL
 
     @cached_property
     def _by_name(self) -> dict[str, Seat]:
@@ -114,9 +117,15 @@ def pack_members(members: Iterable[tuple[object, ...]]) -> bytes:
     return msgpack.packb(tuple(sorted(members)))  # type: ignore[no-any-return]
 
 
-def pack_change(seats: Iterable[Seat], removed: Iterable[Seat]) -> bytes:
+def pack_change(seats: Iterable[Seat], removed: Iterable[Seat], level: int = FIRST_LEVEL) -> bytes:
     """The payload of MEMBERS."""
-    return msgpack.packb((tuple(sorted(seats)), tuple(removed)))  # type: ignore[no-any-return]
+    rows = (tuple(sorted(seats)), tuple(removed), *_said(level))
+    return msgpack.packb(rows)  # type: ignore[no-any-return]
+
+
+def _said(level: int) -> tuple[int, ...]:
+    """Nodes of the first level know no field for it, and need none."""
+    return () if level == FIRST_LEVEL else (level,)
 
 
 def read_seats(rows: Iterable[tuple[object, ...]]) -> tuple[Seat, ...]:
@@ -131,9 +140,13 @@ def after(entry: Entry, configuration: Configuration) -> Configuration:
     if entry.kind == Kind.OPENED:
         return replace(configuration, opened_index=entry.index, index=entry.index)
     if entry.kind == Kind.MEMBERS:
-        seats, removed = msgpack.unpackb(entry.payload, use_list=False)
+        seats, removed, *level = msgpack.unpackb(entry.payload, use_list=False)
         return replace(
-            configuration, seats=read_seats(seats), removed=read_seats(removed), index=entry.index
+            configuration,
+            seats=read_seats(seats),
+            removed=read_seats(removed),
+            index=entry.index,
+            level=level[0] if level else FIRST_LEVEL,
         )
     return configuration
 
@@ -177,13 +190,13 @@ class Reigns:
 def pack(config: Configuration) -> bytes:
     """As snapshots and a log without its head carry it; only `unpack` reads it."""
     rows = (config.seats, config.formed_index, config.formed, config.opened_index)
-    return msgpack.packb((*rows, config.index, config.removed))  # type: ignore[no-any-return]
+    rest = (config.index, config.removed, *_said(config.level))
+    return msgpack.packb((*rows, *rest))  # type: ignore[no-any-return]
 
 
 def unpack(packed: bytes) -> Configuration:
-    seats, formed_index, formed, opened_index, index, removed = msgpack.unpackb(
+    seats, formed_index, formed, opened_index, index, removed, *level = msgpack.unpackb(
         packed, use_list=False
     )
-    return Configuration(
-        read_seats(seats), formed_index, formed, opened_index, index, read_seats(removed)
-    )
+    gone = read_seats(removed)
+    return Configuration(read_seats(seats), formed_index, formed, opened_index, index, gone, *level)

@@ -44,6 +44,7 @@ from dkv.raft.configuration import Configuration, Reigns
 from dkv.raft.introductions import Introductions
 from dkv.raft.tail import Tail
 from dkv.raft.weight import Stretch, Weight
+from dkv.release import THIS, Release
 from dkv.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ class Raft:
         retention: Retention | None = RETENTION,
         told: Iterable[Member] = (),
         certificate: bytes = b"",
+        release: Release = THIS,
     ) -> None:
         self.name, self.disk, self.boot = start.name, start.disk, boot
-        self.joining = start.joining
+        self.joining, self.release = start.joining, release
         self.timing, self.rng, self.counters = timing, rng, counters
         self.appends, self.commits = Histogram(), Histogram()  # as leader: how long each took
         self.now = Instant(0, 0)
@@ -117,6 +119,7 @@ class Raft:
         self.reigns = Reigns(start.reigns)
         self.reigns.settle(start.commit)
         self.config = self.reigns.now
+        self._require_level()
         self.introductions = Introductions(told, self.config)
         self.own = next((m for m in told if m[0] == start.name), None)  # as this node was told
         self.certificate = certificate
@@ -185,7 +188,18 @@ class Raft:
     def _configure(self, now: Configuration) -> None:
         before, self.config = self.config, now
         if now is not before:
+            self._require_level()
             self.introductions.follow(before, now)
+
+    def _require_level(self) -> None:
+        """Before anything of that level is written or applied here."""
+        level, (known, version) = self.config.level, self.release
+        if level > known:
+            raise Fault(
+                Ending.NEWER_NEEDED,
+                f"this cluster is at level {level}, and this dkv ({version}) knows level {known} "
+                "only: install the version that the other members run; the data stays as it is",
+            )
 
     # -- letters in ------------------------------------------------------------------------------
     def write_saved(self, number: int) -> None:

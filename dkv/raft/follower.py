@@ -171,7 +171,7 @@ def take_heartbeat(raft: "Raft", role: Follower, peer: Peer, letter: Heartbeat) 
         role.tidy_us = raft.now.us + raft.timing.heartbeat_us // 2
         raft.keep_witness_near()
         raft.post(Local.GATEWAY, Heard(raft.commit))
-    raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
+    raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space, *raft.release))
 
 
 def take_commit(raft: "Raft", role: Follower, peer: Peer, letter: Commit) -> None:

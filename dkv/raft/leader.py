@@ -19,6 +19,7 @@ from dkv.limits import (
     MS,
     UNAPPLIED_BYTES_MAX,
     UNCOMMITTED_BYTES_MAX,
+    VERSION_LENGTH_MAX,
     first_within,
 )
 from dkv.messages import (
@@ -55,6 +56,7 @@ from dkv.raft.notes import Notes
 from dkv.raft.progress import Progress
 from dkv.raft.quorum import majority, reached
 from dkv.raft.reads import Asker, Reads
+from dkv.release import Release
 
 if TYPE_CHECKING:
     from dkv.raft.core import Raft
@@ -301,6 +303,7 @@ def take_heartbeat_ack(raft: "Raft", lead: Leader, peer: Peer, letter: Heartbeat
     if progress.match >= raft.commit:
         progress.level_us = raft.now.us
     progress.space = letter.space
+    progress.release = Release(letter.level, letter.version[:VERSION_LENGTH_MAX])
     progress.round = max(progress.round, min(letter.round, lead.round))
     _confirm_reads(raft, lead)
 

@@ -92,6 +92,12 @@ def _join(raft: "Raft", lead: "Leader", asker: Asker, question: questions.Questi
         key=question.key,
         certificate=question.certificate,
     )
+    if fields["level"] < raft.config.level:
+        words = (
+            f"this cluster is at level {raft.config.level}, and the dkv of {came.name} knows level "
+            f"{fields['level']} only: install the version that the members run"
+        )
+        raise Impossible(Code.NEWER_NEEDED, words)
     _make(raft, lead, asker, changes.join(raft.config, came))
 
 
@@ -182,15 +188,21 @@ def _check_quorum(raft: "Raft", lead: "Leader", change: Change, *, force: bool) 
         )
 
 
-def _make(raft: "Raft", lead: "Leader", asker: Asker | None, change: Change | None) -> None:
-    """Append it; whoever asked is told once it is committed."""
+def _make(
+    raft: "Raft",
+    lead: "Leader",
+    asker: Asker | None,
+    change: Change | None,
+    level: int | None = None,
+) -> None:
+    """Append it; whoever asked is told once it is committed. The level stays, or becomes this."""
     _check_time(raft, lead)
     if change is None:
         if asker:
             tell(raft, asker, Code.OK, survey(raft, lead), "yes")
         return
     raft.counters.add("member_changes")
-    lead.append(raft, Kind.MEMBERS, pack_change(*change))
+    lead.append(raft, Kind.MEMBERS, pack_change(*change, level or raft.config.level))
     if asker:
         lead.change_askers.append(asker)
 
@@ -240,6 +252,26 @@ def promote_who_is_close(raft: "Raft", lead: "Leader") -> None:
         return
 
 
+def raise_level(raft: "Raft", lead: "Leader") -> None:
+    """What every member's software knows may be used, once it is written down that all do. Who is
+    silent may come back older than it was, so all must be up."""
+    config, level = raft.config, raft.release.level
+    if config.level >= level or config.index > raft.commit:
+        return
+    for progress in lead.progress.values():
+        if progress.name == raft.name:
+            continue
+        if progress.release is None or not _is_alive(raft, progress):
+            return
+        level = min(level, progress.release.level)
+    if level <= config.level:
+        return
+    try:
+        _make(raft, lead, None, Change(config.seats, config.removed), level)
+    except Impossible:
+        return  # it is not the time; the next turn looks again
+
+
 def announce(raft: "Raft", whom: Peer | None, lead: "Leader | None") -> None:
     """A member whose address or key is another than the configuration's says so to the leader."""
     is_first, raft.announce_us = not raft.announce_us, raft.now.us + _ANNOUNCE_EVERY_US
@@ -252,6 +284,7 @@ def announce(raft: "Raft", whom: Peer | None, lead: "Leader | None") -> None:
         return
     raft.counters.add("announcements")
     fields = {"name": name, "disk": raft.disk, "peer_address": peer, "client_address": client}
+    fields["level"] = raft.release.level
     question = questions.pack(questions.Question("join", fields, name, key, raft.certificate))
     if lead is not None:
         ask(raft, lead, (None, 0), Ask(0, 1_000, question))
@@ -295,6 +328,7 @@ def survey(raft: "Raft", lead: "Leader") -> dict[str, Any]:
         "index": config.index,
         "pending": config.index > raft.commit,
         "commit": raft.commit,
+        "level": raft.config.level,
         "members": [_seen(raft, lead, seat) for seat in config.seats],
     }
 
@@ -314,7 +348,8 @@ def _seen(raft: "Raft", lead: "Leader", seat: Seat) -> dict[str, Any]:
     if seat.name == raft.name or progress is None:
         here = seat.name == raft.name
         rest = dict.fromkeys(("heard_ms", "match", "lag_entries", "lag_ms", "space"))
-        return {**known, "alive": here, **rest}
+        own = raft.release.version if here else None
+        return {**known, "alive": here, **rest, "version": own}
     behind = max(raft.commit - progress.match, 0)
     return {
         **known,
@@ -324,6 +359,7 @@ def _seen(raft: "Raft", lead: "Leader", seat: Seat) -> dict[str, Any]:
         "lag_entries": behind,
         "lag_ms": (raft.now.us - progress.level_us) // MS if behind else 0,
         "space": progress.space,
+        "version": progress.release.version if progress.release else None,
     }
 
 

@@ -12,6 +12,7 @@ from collections import deque
 
 from dkv.ids import UNKNOWN
 from dkv.limits import PEER_WINDOW_BYTES, PEER_WINDOW_LETTERS
+from dkv.release import Release
 
 
 class Progress:
@@ -27,6 +28,7 @@ class Progress:
         self.asked_us = now_us  # when something was last sent or asked about
         self.round = 0  # the latest heartbeat round it acknowledged
         self.space = 0
+        self.release: Release | None = None  # of its software, once it has told this leader
         self.level_us = now_us  # when it last held everything that was committed
         self._in_flight: deque[tuple[int, int, int]] = deque()  # (last index, bytes, sent us)
         self._in_flight_bytes = 0

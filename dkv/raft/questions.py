@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from dkv.release import FIRST_LEVEL
+
 
 class Question(NamedTuple):
     """`op` is a row of the table of requests; `fields` are its checked fields. `name`, `key` and
@@ -35,14 +37,16 @@ _FIELDS: dict[str, dict[str, type]] = {
     "member_promote": {"name": str, "force": bool},
     "member_update": {"name": str, "certificate": bytes, **_ADDRESSES},
     "leader_transfer": {"name": str},
-    "join": {"name": str, "disk": int, **_ADDRESSES},
+    "join": {"name": str, "disk": int, "level": int, **_ADDRESSES},
 }
+_LATER: dict[str, dict[str, Any]] = {"join": {"level": FIRST_LEVEL}}  # what an older gateway lacks
 
 
 def unpack(packed: bytes) -> Question | None:
     """None where it is no question with the fields that its op needs."""
     try:
         found = Question(*msgpack.unpackb(packed, use_list=False))
+        found = found._replace(fields={**_LATER.get(found.op, {}), **found.fields})
         types = {**_FIELDS.get(found.op, {})}
         sound = all(type(found.fields[name]) is kind for name, kind in types.items())
     except Exception:  # msgpack raises six unrelated kinds on bad bytes

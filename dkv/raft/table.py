@@ -336,7 +336,7 @@ def _answer_the_past(raft: Raft, peer: Peer, letter: Any) -> None:
         last = raft.tail.last.index
         raft.post(peer, Mismatched(raft.term, letter.prev_index, last, 0, 0))
     elif isinstance(letter, Heartbeat):
-        raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space))
+        raft.post(peer, HeartbeatAcked(raft.term, letter.round, raft.space, *raft.release))
     else:
         raft.counters.add("letters_of_older_terms")
 
@@ -357,6 +357,7 @@ def end_turn(raft: Raft) -> Outbox:
     if isinstance(role, Leader):
         leader.open_when_all_have_formed(raft, role)
         members.promote_who_is_close(raft, role)
+        members.raise_level(raft, role)
         leader.expire_what_is_due(raft, role)
         leader.replicate(raft, role)
         leader.start_round_for_reads(raft, role)

@@ -313,3 +313,38 @@ def test_a_last_chunk_changes_nothing_where_the_log_has_brought_more() -> None:
     world.peer_filter = everything
     world.start(leader)
     becomes_equal(world)
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_a_snapshot_waits_for_space_on_the_disk_and_goes_on_behind_what_it_has(seed: int) -> None:
+    world = World(seed, retention=SHORT)
+    leader, behind = left_behind(world)
+    begins(world, behind, 3)
+    node = world.nodes[behind]
+    node.disk.space_level = 1
+    world.run(SECOND)
+    held = node.actors.machine._staging.row
+    assert held > 0
+    world.run(5 * SECOND)
+    assert node.actors.machine._staging.row == held
+    assert node.actors.machine._staging.waits_for_space
+    assert world.put(leader, b"meanwhile", b"").ok
+    assert installs(world, behind) == 0
+    rows = chunks_from_now(world)
+    node.disk.space_level = 0
+    world.run_until(lambda: installs(world, behind) > 0)
+    assert min(rows) == held  # nothing is sent twice
+    becomes_equal(world)
+
+
+def test_a_snapshot_does_not_begin_on_a_disk_without_room() -> None:
+    world = World(1, retention=SHORT)
+    _leader, behind = left_behind(world)
+    node = world.nodes[behind]
+    node.disk.space_level = 1
+    world.heal()
+    world.run(3 * SECOND)
+    assert node.actors.machine._staging.row == 0
+    assert node.ended is None
+    node.disk.space_level = 0
+    becomes_equal(world)

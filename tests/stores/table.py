@@ -168,3 +168,6 @@ class MemoryStores:
 
     def discard(self) -> None:
         self._disk.staged = None
+
+    def has_room(self, _size: int) -> bool:
+        return self._disk.space_level == 0

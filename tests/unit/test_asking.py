@@ -105,7 +105,8 @@ def test_a_node_joins_with_the_key_and_certificate_it_came_with() -> None:
     asked = question(front("node"), pack_command("join", name="n4", disk=7, peer_address="h:1"))
     assert (asked.op, asked.name, asked.key) == ("join", "n4", b"curve")
     assert asked.certificate == b"n4:node:k"
-    assert asked.fields == {"name": "n4", "disk": 7, "peer_address": "h:1", "client_address": ""}
+    where = {"peer_address": "h:1", "client_address": ""}
+    assert asked.fields == {"name": "n4", "disk": 7, "level": 1, **where}
 
 
 def test_an_update_carries_the_key_of_the_certificate_that_it_names() -> None:

@@ -33,6 +33,7 @@ from dkv.raft import table
 from dkv.raft.candidate import Candidate, PreCandidate
 from dkv.raft.follower import Follower
 from dkv.raft.leader import Leader
+from dkv.release import THIS
 from tests.unit.desk import N1, N2, N3, Desk, log_of, row_of, sealed, to, writes
 
 
@@ -87,7 +88,7 @@ def test_an_acknowledgement_is_sealed_even_of_an_append_without_entries() -> Non
 def test_a_heartbeat_is_answered_without_the_log() -> None:
     desk = Desk(1)
     out = desk.take(N2, Heartbeat(1, 9, 1, 0, 0))
-    assert to(N2, out) == [HeartbeatAcked(1, 9, 0)]
+    assert to(N2, out) == [HeartbeatAcked(1, 9, 0, *THIS)]
     assert writes(out) == []
 
 
