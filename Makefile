@@ -10,7 +10,7 @@ DRAW := $(VENV)/.ready-bench
 
 .PHONY: help run test test-long sim mutants chaos check certs format clean
 .PHONY: compose-up compose-test compose-down
-.PHONY: bench bench-check bench-scale bench-tail bench-plots
+.PHONY: bench bench-check bench-scale bench-tail bench-plots wheel
 
 FROM ?= 1
 SEEDS ?= 300
@@ -81,12 +81,18 @@ certs: $(READY)  ## Make an authority and certificates for n1, n2, n3 and an adm
 	@test -e certs/admin.cert || $(BIN)/dkvctl certs client admin --role admin
 	@$(BIN)/dkvctl certs verify certs/*.cert
 
+wheel: $(READY)  ## Build dist/*.whl: dkv and all it needs, for machines without an index.
+	@rm -rf dist build/lib
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --use-pep517 --wheel-dir dist .
+	@rm -rf build/lib
+	@ls dist
+
 format: $(DEV)  ## Rewrite the code in its one format.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what was built; data of `make run` (.local) and certs/ stay.
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
