@@ -101,7 +101,6 @@ SLICE_US = 1 * MS  # long work yields after this
 # -- time ---------------------------------------------------------------------------------------
 REQUEST_TTL_MS_DEFAULT = 5_000
 REQUEST_TTL_MS_MAX = 600_000
-CLUSTER_LIMIT_NAMES = 8
 
 
 class ClusterLimits(NamedTuple):
