@@ -116,7 +116,6 @@ TAIL_PACE_US = 50 * MS  # how often is looked for what is new
 TAIL_SHOW_US = 20 * MS  # for which entries may have to be written before any is read
 TAIL_APPLY_MS = 1_000  # for which what is committed may have to be applied before it is shown
 OUTCOMES_MAX = 8_192  # commands whose results the state machine remembers for it
-CLUSTER_LIMIT_NAMES = 8
 
 
 class ClusterLimits(NamedTuple):
