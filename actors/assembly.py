@@ -97,11 +97,10 @@ def _assemble(
     boot, limits = draw_id(rng), found.limits
     cluster = found.founding.cluster_id()
     charter = Charter(found.founding, limits, cluster, hard.genesis_check, plan.folder)
-    start = found.start
     counters = [Counters() for _ in range(4)]
     told = (plan.timing, plan.roster, rng, counters[0])
     consensus = Consensus(
-        *(start, boot, charter, *told),
+        *(found.start, boot, charter, *told),
         retention=plan.retention,
         certificate=plan.certificate,
         release=plan.release,

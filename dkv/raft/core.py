@@ -94,7 +94,7 @@ class Raft:
         self._begin_membership(start, tuple(told), certificate)
         self.commit = start.commit
         self.saved = self.tail.last.index
-        self.handed = start.applied
+        self.handed = self._consumed = start.applied
         self.everyone_has = self.durable = 0
         self.due, self.tick = 0, start.tick  # when something expires; the log's last
         self.space, self.quota_reached = 0, False  # of the disk; of what the state machine keeps
@@ -105,7 +105,6 @@ class Raft:
         self._write_commit = start.commit
         self._written_hard = (start.term, start.vote)
         self._unsaved: deque[tuple[int, int, int]] = deque()  # (Write, last index, posted_us)
-        self._consumed = start.applied
         self._window: deque[tuple[int, int]] = deque()  # handed to the machine: (index, bytes)
         self._window_bytes = 0
         self._fetching = 0  # first index asked of the log for the machine
