@@ -5,6 +5,7 @@ contract is in docs/protocol.md, section 13; a program that breaks it fails the 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 READY_S = 10.0
 _LINE_BYTES_MAX = 64 * 1024 * 1024
+_PIPE_BYTES = 1 << 20
 _TOLD_BYTES = 2_000  # of its stderr, for people
 
 
@@ -44,6 +46,9 @@ class Driver:
         self.stdout_fd, self.stderr_fd = self._stdout.fileno(), self._stderr.fileno()
         for descriptor in (self.stdout_fd, self.stderr_fd):
             os.set_blocking(descriptor, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # a line of megabytes would go by 64 KiB a turn
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self.stdout_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._rest = bytearray()
         self.is_silent = False  # its stdout has ended
 

@@ -13,6 +13,7 @@ import os
 import random
 import re
 import stat
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ import nacl.public
 import nacl.signing
 import zmq
 from zmq.utils import z85 as zmq_z85
-from zmq.utils.monitor import recv_monitor_message
 
 FAULTS = frozenset(sys.argv[1:])
 Body = dict[str, Any]
@@ -293,8 +293,7 @@ class Client:
 
     # -- what is heard -----------------------------------------------------------------------------
     def watch(self, line: Line) -> None:
-        message = recv_monitor_message(line.monitor)
-        event = message["event"]
+        event, _value = struct.unpack("=hi", line.monitor.recv_multipart()[0])
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             line.is_up, line.why = True, "it does not answer"
             if not has("never_presents"):
