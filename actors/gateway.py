@@ -70,7 +70,7 @@ _SHARED_PACE_US = 100 * MS  # in company: a batch is a share, and the next would
 _HOLD_US = 50 * MS  # how often what waits for a leader is looked at
 _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not known here
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
-_OK = int(Code.OK)
+_DONE, _OK = Code.OK, int(Code.OK)
 _ASKED = {op: f"asked_{op}" for op in TABLE}  # counters
 _DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
 
@@ -220,24 +220,27 @@ class Gateway:
     def _propose_what_waits(self) -> None:
         if not self._led.leader:
             for queue in (self._writes, self._reads):
-                waiting = [p for p in queue.all() if self._still_waits(p)]
+                waiting = self._without_late(queue.all())
                 queue.clear()
                 for pending in waiting:
                     queue.add(pending)
             return
         shared = self._company.is_shared
         if self._reads and (not shared or self._may_ask()):
-            reads = [p for p in self._reads.take(shared=shared) if self._still_waits(p)]
+            reads = self._without_late(self._reads.take(shared=shared))
             if reads:
                 self._ask_index(reads, 0)
         if self._writes and self._has_pace():
-            writes = [p for p in self._writes.take(shared=shared) if self._still_waits(p)]
+            writes = self._without_late(self._writes.take(shared=shared))
             if writes:
                 self._paced = self._propose(writes, 0), self._now.us
 
-    def _still_waits(self, pending: Pending) -> bool:
-        """It has no answer yet, as from a twin's, and some time left."""
-        return not pending.done and not self._expired(pending)
+    def _without_late(self, pendings: list[Pending]) -> list[Pending]:
+        """Those that have no answer yet, as from a twin's, and some time left."""
+        now_us = self._now.us
+        return [
+            p for p in pendings if not p.done and (p.deadline_us > now_us or not self._expired(p))
+        ]
 
     def _has_pace(self) -> bool:
         """Whether a new batch may start. Under load, while one is under way the next one waits and
@@ -488,7 +491,9 @@ class Gateway:
         self._ledger.close(pending)
         slip, level = pending.asked.slip, pending.asked.header.level
         if packed[1] == _OK:
-            self._note(pending)
+            slow = self.outcomes.answered(pending, _DONE, self._now.us)
+            if slow is not None:
+                self._out.append((Local.SHELL, slow))
         if packed[1] == _OK and level != "serializable":
             self._out.append(replies.answer_of(slip, self._packed_name, packed))
             return

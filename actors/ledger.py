@@ -27,6 +27,8 @@ NEVER_US = 2**62  # as a batch's `retry_us`: only deadlines wake it
 
 
 _REQUEST_BYTES = 512  # what a request takes beside its command
+# A command of so many bytes weighs as much as another request.
+_WEIGHED_BYTES = REQUEST_BYTES_OF_A_CLIENT_MAX // REQUESTS_OF_A_CLIENT_MAX
 
 
 class Pending:
@@ -38,7 +40,7 @@ class Pending:
     __slots__ = (
         *("asked", "deadline_us", "done", "packed", "place"),
         *("posted", "posted_us", "ready_us", "refused", "refused_code", "refused_words"),
-        *("since_us", "size"),
+        *("since_us", "size", "weight"),
     )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
@@ -54,6 +56,7 @@ class Pending:
         self.refused_words = ""
         self.done = False
         self.size = len(packed) + _REQUEST_BYTES
+        self.weight = 1 + len(packed) // _WEIGHED_BYTES
         self.place: tuple[int, int] | None = None
         if header.session and asked.request.numbered:
             self.place = header.session, header.sequence
@@ -83,7 +86,7 @@ class Ledger:
         self.bytes = 0
         self._number = 0
         self._batches: dict[int, Batch] = {}
-        self._held: dict[bytes, list[int]] = {}  # by connection: requests, bytes
+        self._held: dict[bytes, int] = {}  # by connection: what its requests weigh
         self._places: dict[tuple[int, int], list[Pending]] = {}
         self._wakes: list[tuple[int, int]] = []  # a heap of (when, batch)
 
@@ -92,17 +95,13 @@ class Ledger:
 
     def has_room_for(self, client: bytes) -> bool:
         """A part of the room is all that one connection may fill, so that another finds some."""
-        held = self._held.get(client)
-        return held is None or (
-            held[0] < REQUESTS_OF_A_CLIENT_MAX and held[1] < REQUEST_BYTES_OF_A_CLIENT_MAX
-        )
+        return self._held.get(client, 0) < REQUESTS_OF_A_CLIENT_MAX
 
     def open(self, pending: Pending) -> None:
         self.count += 1
         self.bytes += pending.size
-        held = self._held.setdefault(pending.asked.slip.client, [0, 0])
-        held[0] += 1
-        held[1] += pending.size
+        client = pending.asked.slip.client
+        self._held[client] = self._held.get(client, 0) + pending.weight
         place = pending.place
         if place in self._places:
             self._places[place].append(pending)
@@ -115,10 +114,10 @@ class Ledger:
         self.count -= 1
         self.bytes -= pending.size
         client = pending.asked.slip.client
-        held = self._held[client]
-        held[0] -= 1
-        held[1] -= pending.size
-        if not held[0]:
+        left = self._held[client] - pending.weight
+        if left:
+            self._held[client] = left
+        else:
             del self._held[client]
         if pending.place is not None:
             same = self._places[pending.place]
