@@ -127,12 +127,14 @@ class Node:
         return self._notebook.get(what) if self._notebook else None
 
     def _known_members(self) -> dict[str, Address]:
-        """As told; else as remembered; else this node alone."""
-        if self._settings.members:
-            return self._settings.members
-        noted = self._noted("members")
+        """As told; else as remembered; else this node alone. One that joined was told of itself
+        alone, and the others wait to hear of its new boot: it must remember where they are."""
+        noted = {n: Address(*address) for n, address in (self._noted("members") or {}).items()}
+        told = self._settings.members
+        if told:
+            return {**noted, **told} if self._noted("joined") else told
         if noted:
-            return {name: Address(*address) for name, address in noted.items()}
+            return noted
         listening = self._settings.listen_peer
         alone = Address(listening.host or "127.0.0.1", listening.port)
         return {self._settings.name: alone}

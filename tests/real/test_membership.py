@@ -162,3 +162,22 @@ def test_what_cannot_be_done_is_refused_by_name(cluster: Cluster, tmp_path: Path
         assert refused(lambda: kv.ask("join", name="n2", disk=5)) is Code.DENIED
         assert refused(lambda: kv.put(b"k", b"v")) is Code.DENIED
         assert refused(lambda: kv.ask("member_list")) is Code.DENIED
+
+
+def test_a_newcomer_that_dies_before_it_heard_of_the_members_finds_them_again(
+    cluster: Cluster,
+) -> None:
+    """It was told of itself alone; until they hear of its new boot, they speak to its dead."""
+    with cluster.client() as kv:
+        kv.ask("member_add", name="n4", learner=False, peer_address="", client_address="")
+    cluster.newcomer("n4")
+    itself = {
+        "initial_cluster": f"n4={cluster.hosts['n4']}:{cluster.peers['n4']}",
+        "advertise_nodes": f"n4={cluster.hosts['n4']}:{cluster.clients['n4']}",
+    }
+    cluster.start("n4", **itself)
+    while "is a member now" not in cluster.lines("n4"):
+        assert cluster.processes["n4"].poll() is None
+    cluster.kill("n4")
+    cluster.start("n4", **itself)
+    cluster.wait_serving("n4")
