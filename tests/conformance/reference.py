@@ -440,7 +440,7 @@ class Client:
         if has("waits_equally"):
             longest = 0.05
         if has("waits_evenly"):  # long enough that a busy machine does not spread the pauses
-            return min(4 * longest, 0.5)
+            return min(2 * longest, 0.5)
         return random.uniform(longest / 2, longest)
 
     def _is_vague(self, call: Call) -> bool:
