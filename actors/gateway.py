@@ -20,6 +20,7 @@ from actors import asking, replies
 from actors.admission import Admission, Asked, Refusal
 from actors.asking import KeyReader
 from actors.fairness import Company, FairQueue
+from actors.gathering import Descriptions, Tails
 from actors.ledger import NEVER_US, Batch, Ledger, Pending
 from actors.outcomes import Outcomes
 from actors.probing import Probing
@@ -34,14 +35,10 @@ from dkv.limits import (
     ENTRY_COMMANDS_MAX,
     MS,
     SECOND,
-    TAIL_MARGIN_MS,
-    TAILS_MAX,
-    TAILS_PER_NAME_MAX,
     ClusterLimits,
 )
 from dkv.messages import (
     Applied,
-    Describe,
     Described,
     Found,
     FromClient,
@@ -49,7 +46,6 @@ from dkv.messages import (
     Installed,
     Led,
     Lookup,
-    Observe,
     Probe,
     Propose,
     ReadAt,
@@ -72,7 +68,6 @@ _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not k
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
 _DONE, _OK = Code.OK, int(Code.OK)
 _ASKED = {op: f"asked_{op}" for op in TABLE}  # counters
-_DESCRIBED = (Local.CONSENSUS, Local.LOG, Local.MACHINE)
 
 
 class Gateway:
@@ -103,8 +98,7 @@ class Gateway:
         self._led = Led(0, "", False, ())
         self._roster = Roster(())
         self._heard_us: int | None = None
-        self._tails: list[Pending] = []  # that look at this node's log
-        self._gathering: dict[int, tuple[Pending, dict[str, Any]]] = {}
+        self._tails, self._descriptions = Tails(node), Descriptions()
         self._stop_us: int | None = None
         self._stopped = False
         self._now, self._out = Instant(0, 0), Outbox()
@@ -473,7 +467,7 @@ class Gateway:
     def _stop(self, _letter: Stop) -> None:
         if self._stop_us is None:
             self._stop_us = self._now.us + _STOP_GRACE_US
-            for pending in self._tails_open():  # nobody waits for what they wait for
+            for pending in self._tails.open():  # nobody waits for what they wait for
                 self._ledger.close(pending)
                 self._reply_error(pending, *self._obstacle(), "no")
 
@@ -574,8 +568,7 @@ class Gateway:
         if op == "status":
             self._ledger.open(pending)
             number = self._ledger.hold([pending], NEVER_US)
-            self._gathering[number] = (pending, {})
-            self._out.extend((actor, Describe(number)) for actor in _DESCRIBED)
+            self._out += self._descriptions.begin(pending, number)
             return
         if op == "tail":
             self._observe(pending)
@@ -588,31 +581,16 @@ class Gateway:
         self._out.append(replies.result(pending.asked.slip, self._node, 0, fields))
 
     def _observe(self, pending: Pending) -> None:
-        """A look at the log: bounded, for each waits, and each is told much."""
-        asked, others = pending.asked, self._tails_open()
-        name = asked.principal.name
-        own = sum(p.asked.principal.name == name for p in others)
-        if own >= TAILS_PER_NAME_MAX or len(others) >= TAILS_MAX:
-            whose = f"of {name} " if own >= TAILS_PER_NAME_MAX else ""
-            count = own if whose else len(others)
-            words = f"{count} tails {whose}wait at {self._node}: end some of them"
+        words = self._tails.obstacle(pending.asked)
+        if words:
             self.counters.add("refused_busy")
             self._reply_error(pending, Code.BUSY, words, "no")
             return
         pending.refused_code = Code.TIMEOUT
         pending.refused_words = "its log or its state machine has not answered in time"
-        self._tails = [*others, pending]
         self._ledger.open(pending)
         number = self._ledger.hold([pending], NEVER_US)
-        fields = asked.fields
-        wait_ms = max(min(fields["wait_ms"], asked.header.ttl_ms - TAIL_MARGIN_MS), 0)
-        after, limit = (fields["after"], fields["after_term"]), fields["limit"]
-        what = (fields["settled"], limit, fields["committed"])
-        letter = Observe(number, wait_ms, *after, *what, asked.header.command)
-        self._out.append((Local.CONSENSUS, letter))
-
-    def _tails_open(self) -> list[Pending]:
-        return [pending for pending in self._tails if not pending.done]
+        self._out.append((Local.CONSENSUS, self._tails.begin(pending, number)))
 
     def _members(self) -> dict[str, Any]:
         return {
@@ -639,13 +617,10 @@ class Gateway:
         if letter.batch == self._probing.batch:
             self._out += self._probing.go_on(letter)
             return
-        if letter.batch not in self._gathering:
+        complete = self._descriptions.take(letter)
+        if complete is None:
             return
-        pending, gathered = self._gathering[letter.batch]
-        gathered[letter.actor] = msgpack.unpackb(letter.facts)
-        if len(gathered) < len(_DESCRIBED) and not pending.done:
-            return
-        del self._gathering[letter.batch]
+        pending, gathered = complete
         self._ledger.take(letter.batch)
         if pending.done:
             return

@@ -38,6 +38,8 @@ class Outcomes:
             self.done[request.op] += 1
         else:
             self.failed[request.op, code.name.lower()] += 1
+        if request.waits:
+            return None
         took_us = now_us - pending.since_us
         durations = self.durations[request.edge]
         durations.counts[took_us.bit_length()] += 1  # `add`, without its call

@@ -65,6 +65,7 @@ class Request(NamedTuple):
     grows: bool = False  # refused while disks are low
     numbered: bool = False  # in a session it takes a sequence, and is executed once
     nodes: bool = False  # with a node's certificate, else an admin's
+    waits: bool = False  # on purpose: a long one is not slow
 
 
 _KEY = Field("key", bytes, "the key", "key_bytes_max", required=True, least=1)
@@ -311,6 +312,7 @@ TABLE: dict[str, Request] = {
                 ("commit", "int"),
                 ("applied", "int"),
             ),
+            waits=True,
         ),
         Request(
             "member_list",

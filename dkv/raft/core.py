@@ -101,8 +101,7 @@ class Raft:
         self.me = Peer(start.name, start.disk, boot)
         self.peers: dict[str, Peer] = {}  # the latest disk and boot heard of each member
         self.out: Outbox = []
-        self._writes = 0
-        self._write_commit = start.commit
+        self._writes, self._write_commit = 0, start.commit
         self._written_hard = (start.term, start.vote)
         self._unsaved: deque[tuple[int, int, int]] = deque()  # (Write, last index, posted_us)
         self._window: deque[tuple[int, int]] = deque()  # handed to the machine: (index, bytes)

@@ -12,7 +12,8 @@ from dkv.counters import Counters
 from dkv.errors import Code
 from dkv.kv.sessions import pack_answer
 from dkv.limits import MS
-from dkv.messages import Applied, Led, Say
+from dkv.messages import Applied, Led, Refused, Say
+from dkv.requests import pack_command
 from tests.unit.front import FOUNDING, Front, no_key
 
 OK = pack_answer(Code.OK, 5, {})
@@ -103,3 +104,12 @@ def test_a_line_for_people_names_the_request(capsys: pytest.CaptureFixture[str])
     Announcer("n1", "info").say("warning", "slow_request", "put", 1_700_000_001.0, b"\x00\xff")
     shown = capsys.readouterr().err
     assert shown == "2023-11-14T22:13:21.000Z n1 warning slow_request: put [request 00ff]\n"
+
+
+def test_a_tail_waits_on_purpose_and_is_not_slow() -> None:
+    front = SlowFront()
+    front.command(pack_command("tail", wait_ms=4_000))
+    front.now_us += 3_000 * MS
+    front.handle(Refused(front.inside.pop().batch, Code.BUSY))
+    assert (front.said, front.gateway.outcomes.slow) == ([], 0)
+    assert front.gateway.outcomes.counts() == {("tail", "busy"): 1}
