@@ -12,7 +12,7 @@ from dkv.counters import Counters
 from dkv.errors import Code
 from dkv.kv.sessions import pack_answer
 from dkv.limits import MS
-from dkv.messages import Applied, Led, Refused, Say
+from dkv.messages import Applied, Led, Say, Stop
 from dkv.requests import pack_command
 from tests.unit.front import FOUNDING, Front, no_key
 
@@ -110,6 +110,6 @@ def test_a_tail_waits_on_purpose_and_is_not_slow() -> None:
     front = SlowFront()
     front.command(pack_command("tail", wait_ms=4_000))
     front.now_us += 3_000 * MS
-    front.handle(Refused(front.inside.pop().batch, Code.BUSY))
+    front.handle(Stop())
     assert (front.said, front.gateway.outcomes.slow) == ([], 0)
-    assert front.gateway.outcomes.counts() == {("tail", "busy"): 1}
+    assert front.gateway.outcomes.counts() == {("tail", "stopping"): 1}
