@@ -14,12 +14,12 @@ for suite in unit scenarios scripts sim mutants contract corruption crash golden
     echo "== $suite"
     case "$suite" in
         unit | scenarios | crash) workers=auto ;; # many small tests, none of which minds another
-        real) workers=2 ;;                        # they wait more than they work
+        conformance | real) workers=2 ;;          # they wait more than they work
         *) workers=0 ;;                           # on all cores by themselves, or timed
     esac
     "$python" -m pytest "tests/$suite" -n "$workers" -rs || status=1
     if [ "$suite" = sim ]; then
-        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-200}" || status=1
+        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-100}" || status=1
     fi
     took=$(($(date +%s) - began))
     total=$((total + took))

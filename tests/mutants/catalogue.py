@@ -35,7 +35,7 @@ CATALOGUE = (
                 "    out: Outbox = []\n    number = self._number\n",
                 "    out: Outbox = []\n    number = self._number\n    self._journal.commit()\n",
             ),
-            Edit(log.Log, "_turn", "    self._journal.commit()\n    self._keep", "    self._keep"),
+            Edit(log.Log, "_turn", "now.us + self._journal.commit()", "now.us"),
         ),
     ),
     Mutant(
