@@ -8,7 +8,8 @@ use dkv::{Client, Credentials};
 pub fn client() -> dkv::Result<Client> {
     let given = |name: &str| env::var(name).unwrap_or_default();
     let endpoints: Vec<_> = given("DKV_ENDPOINTS").split(',').map(String::from).collect();
-    let (trust, certificate, key) = (given("DKV_TRUST"), given("DKV_CERTIFICATE"), given("DKV_KEY"));
+    let (trust, certificate, key) =
+        (given("DKV_TRUST"), given("DKV_CERTIFICATE"), given("DKV_KEY"));
     Client::connect(endpoints, Credentials::read(trust, certificate, key)?)
 }
 

@@ -113,9 +113,19 @@ fn list(client: &Client, line: &Value) -> dkv::Result<Value> {
         list = list.serializable();
     }
     let listing = list.wait()?;
-    let items: Vec<_> = listing.items.iter().map(|it| {
-        json!([hex(&it.key), it.value.as_deref().map(hex), it.key_revision, it.created, it.version])
-    }).collect();
+    let items: Vec<_> = listing
+        .items
+        .iter()
+        .map(|it| {
+            json!([
+                hex(&it.key),
+                it.value.as_deref().map(hex),
+                it.key_revision,
+                it.created,
+                it.version
+            ])
+        })
+        .collect();
     Ok(json!({"items": items, "revision": listing.revision}))
 }
 

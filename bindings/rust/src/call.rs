@@ -163,7 +163,8 @@ impl Call {
             failure.applied = Applied::No;
         } else if failure.applied == Applied::No {
             failure.applied = Applied::Unknown;
-            failure.words += " An earlier attempt may have been carried out: read before you repeat it.";
+            failure.words +=
+                " An earlier attempt may have been carried out: read before you repeat it.";
         }
         failure.into()
     }

@@ -260,9 +260,7 @@ fn unlock(ops: u64, memory: u64, salt: Value, sealed: Value, passphrase: &str) -
     let cost = argon2::Params::new(blocks, ops, 1, Some(32)).map_err(|_| DAMAGED)?;
     let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cost);
     let mut derived = Key::default();
-    argon
-        .hash_password_into(passphrase.as_bytes(), &salt, &mut derived)
-        .map_err(|_| DAMAGED)?;
+    argon.hash_password_into(passphrase.as_bytes(), &salt, &mut derived).map_err(|_| DAMAGED)?;
     let sealer = XSalsa20Poly1305::new((&derived).into());
     let opened = sealer.decrypt(nonce.into(), sealed);
     let opened = opened.map_err(|_| "the passphrase does not open it.")?;

@@ -26,7 +26,11 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub fn new(context: Context, endpoints: &[String], credentials: Option<Arc<Credentials>>) -> Self {
+    pub fn new(
+        context: Context,
+        endpoints: &[String],
+        credentials: Option<Arc<Credentials>>,
+    ) -> Self {
         let leader = String::new();
         let mut nodes = Nodes { context, credentials, all: vec![], leader, last_id: 0, turn: 0 };
         for address in endpoints {
@@ -67,7 +71,9 @@ impl Nodes {
     /// The best node to ask now. Writes go to the leader, if it is known and well; reads to one
     /// after the other, a node a turn.
     pub fn choose(&self, write: bool, preferred: Option<&str>, now: Instant) -> Option<u64> {
-        if let Some(preferred) = preferred.and_then(|it| self.by_name(it)).filter(|it| it.is_ready()) {
+        if let Some(preferred) =
+            preferred.and_then(|it| self.by_name(it)).filter(|it| it.is_ready())
+        {
             return Some(preferred.id);
         }
         let well = |it: &&Connection| it.is_ready() && now >= it.avoid_until;
@@ -89,7 +95,8 @@ impl Nodes {
 
     /// What a refusal said of the leader.
     pub fn hint(&mut self, failure: &Failure) {
-        if !failure.leader.is_empty() || matches!(failure.code.as_str(), "not_leader" | "no_leader") {
+        if !failure.leader.is_empty() || matches!(failure.code.as_str(), "not_leader" | "no_leader")
+        {
             self.leader.clone_from(&failure.leader);
         }
     }
@@ -114,7 +121,8 @@ impl Nodes {
                 self.add(address, false);
             }
         }
-        let needed = |it: &Connection| it.configured || known.iter().any(|(_, at)| *at == it.address);
+        let needed =
+            |it: &Connection| it.configured || known.iter().any(|(_, at)| *at == it.address);
         self.all.iter().filter(|it| !needed(it)).map(|it| it.id).collect()
     }
 

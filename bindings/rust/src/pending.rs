@@ -93,7 +93,8 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let mut failure = Failure::new("lost", Retry::Never, "The client has ended. Make a new one.");
+        let mut failure =
+            Failure::new("lost", Retry::Never, "The client has ended. Make a new one.");
         failure.applied = self.applied;
         self.put(Err(Error::from(failure)));
     }

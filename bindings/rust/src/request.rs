@@ -3,7 +3,6 @@
 //! Owns the translation between Rust's types and the protocol's fields. It knows nothing of nodes,
 //! attempts and sessions.
 
-use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use rmpv::{Value, ValueRef};
@@ -96,7 +95,8 @@ fn start<T: Send + 'static>(
     let done = move |outcome: Result<Reply>| {
         promise.settle(outcome.and_then(|reply| {
             convert(reply).ok_or_else(|| {
-                let words = "The node's answer lacks a field. Compare its version with the client's.";
+                let words =
+                    "The node's answer lacks a field. Compare its version with the client's.";
                 let mut failure = Failure::new("bad_reply", Retry::Never, words);
                 failure.applied = applied;
                 Error::from(failure)
@@ -194,42 +194,49 @@ pub struct Read<'a, T> {
     serializable: bool,
     timeout: Option<Duration>,
     convert: Convert<T>,
-    borrowed: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Read<'a, Option<Item>> {
     pub(crate) fn get(client: &'a Client, key: &'a [u8]) -> Self {
         let command = wire::command("get", &[("key", ValueRef::Binary(key))]);
         let key = key.to_vec();
-        Self::new(client, command, Box::new(move |fields, _| {
-            if !fields.flag("found")? {
-                return Some(None);
-            }
-            Some(Some(Item {
-                key,
-                value: Some(fields.take_bytes("value")?),
-                key_revision: fields.int("key_revision")?,
-                created: fields.int("created")?,
-                version: fields.int("version")?,
-                author: fields.text("author").into(),
-            }))
-        }))
+        Self::new(
+            client,
+            command,
+            Box::new(move |fields, _| {
+                if !fields.flag("found")? {
+                    return Some(None);
+                }
+                Some(Some(Item {
+                    key,
+                    value: Some(fields.take_bytes("value")?),
+                    key_revision: fields.int("key_revision")?,
+                    created: fields.int("created")?,
+                    version: fields.int("version")?,
+                    author: fields.text("author").into(),
+                }))
+            }),
+        )
     }
 }
 
 impl<'a> Read<'a, Status> {
     pub(crate) fn status(client: &'a Client) -> Self {
-        Self::new(client, wire::command("status", &[]), Box::new(|fields, node| {
-            let fields = std::mem::replace(fields, Fields::of(Value::Map(vec![]))?);
-            Some(Status { node: node.into(), fields: fields.into_value() })
-        }))
+        Self::new(
+            client,
+            wire::command("status", &[]),
+            Box::new(|fields, node| {
+                let fields = std::mem::replace(fields, Fields::of(Value::Map(vec![]))?);
+                Some(Status { node: node.into(), fields: fields.into_value() })
+            }),
+        )
     }
 }
 
 impl<'a, T: Send + 'static> Read<'a, T> {
     fn new(client: &'a Client, command: Vec<u8>, convert: Convert<T>) -> Self {
         let (serializable, timeout) = (false, None);
-        Read { client, command, serializable, timeout, convert, borrowed: PhantomData }
+        Read { client, command, serializable, timeout, convert }
     }
 
     /// What the asked node has, as it is, instead of every write acknowledged before.
@@ -330,14 +337,17 @@ impl<'a> List<'a> {
             bytes.as_deref().map_or(ValueRef::Nil, ValueRef::Binary)
         }
         let keys_only = if self.keys_only { ValueRef::Boolean(true) } else { ValueRef::Nil };
-        let mut command = wire::command("list", &[
-            ("prefix", given(&self.keys.prefix)),
-            ("start", given(&self.keys.start)),
-            ("end", given(&self.keys.end)),
-            ("limit", self.page.into()),
-            ("token", given(&token)),
-            ("keys_only", keys_only),
-        ]);
+        let mut command = wire::command(
+            "list",
+            &[
+                ("prefix", given(&self.keys.prefix)),
+                ("start", given(&self.keys.start)),
+                ("end", given(&self.keys.end)),
+                ("limit", self.page.into()),
+                ("token", given(&token)),
+                ("keys_only", keys_only),
+            ],
+        );
         let call = |owner| {
             let mut call = Call::new(Kind::Read, std::mem::take(&mut command), deadline, owner);
             call.serializable = self.serializable;

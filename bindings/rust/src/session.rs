@@ -62,7 +62,10 @@ mod tests {
     #[test]
     fn lowest_never_passes_what_has_no_answer() {
         let mut session = session();
-        assert_eq!((session.number(), session.number(), session.number()), (Some(1), Some(2), Some(3)));
+        assert_eq!(
+            (session.number(), session.number(), session.number()),
+            (Some(1), Some(2), Some(3))
+        );
         session.settle(2);
         assert_eq!(session.lowest(), 1);
         session.settle(1);

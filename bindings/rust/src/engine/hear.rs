@@ -94,7 +94,12 @@ impl Engine {
 
     /// A guest presents again, unless the node has seen the certificate and will not have it: then
     /// that is the reason to tell.
-    fn of_certificates(&mut self, from: u64, sent: std::time::Instant, failure: Failure) -> Failure {
+    fn of_certificates(
+        &mut self,
+        from: u64,
+        sent: std::time::Instant,
+        failure: Failure,
+    ) -> Failure {
         if failure.code != "certificate_needed" || self.credentials.is_none() {
             return failure;
         }
