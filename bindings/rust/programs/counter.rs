@@ -68,7 +68,14 @@ fn count(kv: &Client, key: &String, stop_at: Instant) -> Result<Tally, String> {
                 tally.acknowledged += 1;
                 (expected, revision) = (expected + 1, at);
             }
-            Err(error) if error.conflict().is_some() => return Err(format!("{key}: {error}")),
+            Err(error) if error.conflict().is_some() => {
+                let Tally { acknowledged, unknown, refused } = tally;
+                let (found, at) = read(kv, key)?;
+                return Err(format!(
+                    "{key}: {error} It is {found} at {at}, expected {expected} at {revision}, after \
+                     {acknowledged} acknowledged, {unknown} unknown, {refused} refused"
+                ));
+            }
             Err(Error::Rejected(_)) => tally.refused += 1,
             Err(Error::Unknown(_)) => {
                 tally.unknown += 1;
