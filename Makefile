@@ -10,6 +10,7 @@ DRAW := $(VENV)/.ready-bench
 
 .PHONY: help run test test-long sim mutants chaos check certs format clean
 .PHONY: compose-up compose-test compose-down
+.PHONY: bindings
 .PHONY: bench bench-check bench-scale bench-tail bench-plots wheel
 
 FROM ?= 1
@@ -73,6 +74,9 @@ check: $(DEV)  ## Format, lint, types, import directions.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit/test_imports.py
+
+bindings: $(READY)  ## Build and test the clients in other languages: NAMES="cpp ruby rust".
+	@nice sh bindings/run.sh $(NAMES)
 
 certs: $(READY)  ## Make an authority and certificates for n1, n2, n3 and an admin in certs/.
 	@test -e certs/trust || $(BIN)/dkvctl certs init

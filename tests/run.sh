@@ -9,7 +9,9 @@ if [ "${1:-}" = long ]; then
     export DKV_LONG=1 DKV_SEEDS="${DKV_SEEDS:-200}" DKV_IMAGES="${DKV_IMAGES:-20000}"
     export DKV_SIM_SEEDS="${DKV_SIM_SEEDS:-2000}"
 fi
-for suite in unit scenarios scripts sim mutants contract corruption crash golden conformance real chaos; do
+suites="unit scenarios scripts sim mutants contract corruption crash golden conformance real chaos"
+[ -z "${DKV_LONG:-}" ] || suites="$suites bindings" # builds are long
+for suite in $suites; do
     began=$(date +%s)
     echo "== $suite"
     case "$suite" in
