@@ -15,9 +15,9 @@ for suite in $suites; do
     began=$(date +%s)
     echo "== $suite"
     case "$suite" in
-        unit | scenarios | crash) workers=auto ;; # many small tests, none of which minds another
-        conformance | real) workers=2 ;;          # they wait more than they work
-        *) workers=0 ;;                           # on all cores by themselves, or timed
+        unit | scenarios | mutants | crash) workers=auto ;; # small tests, none minds another
+        conformance | real) workers=2 ;;                    # they wait more than they work
+        *) workers=0 ;;                                     # on all cores by themselves, or timed
     esac
     "$python" -m pytest "tests/$suite" -n "$workers" -rs || status=1
     if [ "$suite" = sim ]; then

@@ -1,5 +1,6 @@
 """The page's way to three hosts and a fourth, typed as it stands; the unit that it hands out."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from tests.real.unit import read_unit
 UNIT = ROOT / "docs" / "systemd" / "dkv@.service"
 
 
+@pytest.mark.skipif("DKV_LONG" not in os.environ, reason="make test-long: it takes a minute")
 def test_the_page_is_followed_word_by_word_on_four_hosts(tmp_path: Path) -> None:
     if why_not():
         pytest.skip(why_not())
