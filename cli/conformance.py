@@ -5,6 +5,7 @@ does.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,6 +58,8 @@ def client(
         return
     if not command:
         raise click.UsageError("say how the driver is started: dkvctl conformance client -- CMD")
+    if shutil.which(command[0]) is None:
+        raise click.UsageError(f"{command[0]} is no program that can be started")
     _say(run, judge_client(command, chosen, jobs), rules.CLIENT, verbose)
 
 

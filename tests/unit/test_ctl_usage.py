@@ -36,6 +36,7 @@ def _save(run: Run, name: str, *more: str) -> Result:
         ("get k --endpoint a:1 --cert x", "--key, --cacert missing"),
         ("get k --endpoint a:1 --insecure --cert x", "--insecure excludes"),
         ("get k --endpoint nonsense --insecure", "it must be host:port"),
+        ("conformance client -- ./nothing", "is no program that can be started"),
         ("get k --endpoint , --insecure", "it must be host:port"),
         ("get k --context none", "there is no context 'none'"),
         ("put k", "give the value once"),
