@@ -192,8 +192,9 @@ class Node:
             settings.slow_us,
         )
         folder = self._directory
+        margin = folder.margin()  # first: on a full disk it gives up the reserve, to start with
         self._journal = folder.journal()
-        actors = assemble(plan, self._journal, folder.witness(), folder.margin(), folder, self._rng)
+        actors = assemble(plan, self._journal, folder.witness(), margin, folder, self._rng)
         if self._joining is not None and self._introduced is not None:
             self._joining.join(actors.disk)
             self._note(joined=True)
