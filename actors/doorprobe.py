@@ -20,7 +20,8 @@ from dkv.errors import Ending, Fault
 from dkv.ids import Address
 from dkv.requests import PROTOCOL, pack_command
 
-_PATIENCE_S = 15.0  # the machine may have other work
+_PATIENCE_S = 15.0  # for a handshake: the machine may have other work
+_ANSWER_S = 5.0
 _HANDSHAKE_MS = 5_000
 _VERDICTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -103,7 +104,7 @@ def _answer_to_a_stranger(context: Context, doors: Entrances, stranger: KeyPair)
         socket.connect(_here(doors.client))
         body = msgpack.packb({"command": pack_command("members")})
         socket.send_multipart([PROTOCOL, b"probe", body])
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + _ANSWER_S
         while time.monotonic() < give_up:
             if socket.poll(100):
                 reply = msgpack.unpackb(socket.recv_multipart()[-1])
