@@ -30,13 +30,7 @@ from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.ids import Founding
 from dkv.kv.state import Command, pack_command_of
-from dkv.limits import (
-    ENTRY_BYTES_MAX,
-    ENTRY_COMMANDS_MAX,
-    MS,
-    SECOND,
-    ClusterLimits,
-)
+from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
 from dkv.messages import (
     Applied,
     Described,

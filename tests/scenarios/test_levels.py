@@ -73,6 +73,22 @@ def test_the_level_stays_until_the_last_old_node_is_replaced(seed: int) -> None:
     assert all(world.put(n, b"k", b"w").ok for n in world.names)
 
 
+def test_who_is_silent_holds_the_level_back_though_it_has_told_a_higher_one() -> None:
+    world = world_of(5, n1=NEW, n2=NEW, n3=NEW, n4=NEW, n5=OLD)
+    leader = world.serve()
+    world.run(SECOND)  # all have told
+    silent = next(n for n in ("n1", "n2", "n3", "n4") if n != leader)
+    world.crash(silent)
+    world.run(2 * SECOND)
+    world.crash("n5")
+    install(world, "n5", NEW)
+    world.start("n5")
+    world.run(3 * SECOND)
+    assert (world.leader(), levels(world)) == (leader, {1})  # the silent one may come back older
+    world.start(silent)
+    world.run_until(lambda: levels(world) == {2})
+
+
 @pytest.mark.parametrize("seed", seeds(3))
 def test_an_old_node_is_refused_once_the_level_is_raised(seed: int) -> None:
     world, leader = upgraded(seed)
