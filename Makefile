@@ -1,7 +1,8 @@
 # Every target sets up what it needs. Bare `make` says what there is.
+# PYTHON=...: another than the system's (tests/venv.sh says why that one).
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-PYTHON ?= python3
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
