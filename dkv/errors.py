@@ -201,7 +201,8 @@ class Invalid(Rejected):
 
 
 class Uncertain(RequestError):
-    """It may have been applied, may yet be, or never: read before deciding."""
+    """It may have been applied, may yet be, or never: read before deciding. What a read does not
+    show may still come; a put with the same `expected` settles it."""
 
 
 _CLASS_BY_CODE: dict[Code, type[Rejected]] = {

@@ -177,3 +177,24 @@ def test_a_serializable_read_says_how_long_ago_a_leader_was_heard_of() -> None:
     assert 2_500 <= reply.result["lag_ms"] <= 3_500
     refused = world.call(follower, "get", {"ttl_ms": 500}, key=b"k")
     assert (refused.code, refused.applied) == ("no_leader", "no")
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_what_a_read_does_not_show_may_come_and_the_same_condition_finds_out(seed: int) -> None:
+    """The leader is heard of all the time, and so it reads; only the followers' disks take long."""
+    world = World(seed)
+    leader = world.serve()
+    at = world.put(leader, b"k", b"1").result["key_revision"]
+    followers = [world.nodes[name] for name in world.names if name != leader]
+    usual = followers[0].sync_us
+    for node in followers:
+        node.sync_us = (6 * SECOND, 6 * SECOND)
+    late = world.call(leader, "put", key=b"k", value=b"late", expected=at)
+    assert late.applied == "unknown"
+    assert world.get(leader, b"k").result["value"] == b"1"
+    for node in followers:
+        node.sync_us = usual
+    again = world.call(leader, "put", key=b"k", value=b"again", expected=at)
+    assert again.code == "condition_failed"
+    found = world.get(leader, b"k").result
+    assert (found["value"], found["version"]) == (b"late", 2)

@@ -80,7 +80,8 @@ impl Failure {
 pub enum Error {
     /// It did not happen and will not. Doing it again is safe, if the code makes sense of that.
     Rejected(Failure),
-    /// It may have happened, or may yet. Read before you do it again.
+    /// It may have happened, or may yet. Read before you do it again; what a read does not show may
+    /// still come.
     Unknown(Failure),
 }
 

@@ -51,7 +51,8 @@ class ConditionFailed : public Rejected {
   std::int64_t key_revision() const { return failure().key_revision.value_or(0); }
 };
 
-// It may have happened. Read before you do it again.
+// It may have happened, or may yet. Read before you do it again; what a read does not show may still
+// come.
 class Uncertain : public Error {
  public:
   using Error::Error;

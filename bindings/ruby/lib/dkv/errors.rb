@@ -38,6 +38,7 @@ module Dkv
     def key_revision = failure.key_revision || 0
   end
 
-  # It may have happened. Read before you do it again.
+  # It may have happened, or may yet. Read before you do it again; what a read does not show may
+  # still come.
   class Uncertain < Error; end
 end
