@@ -42,6 +42,7 @@ from dkv.messages import (
 from dkv.raft import configuration
 from dkv.raft.configuration import Configuration, Reigns
 from dkv.raft.introductions import Introductions
+from dkv.raft.patience import Patience
 from dkv.raft.tail import Tail
 from dkv.raft.weight import Stretch, Weight
 from dkv.release import THIS, Release
@@ -95,6 +96,7 @@ class Raft:
         self.commit = start.commit
         self.saved = self.tail.last.index
         self.handed = self._consumed = start.applied
+        self.patience = Patience(timing.commit_tick_us)
         self.everyone_has = self.durable = 0
         self.due, self.tick = 0, start.tick  # when something expires; the log's last
         self.space, self.quota_reached = 0, False  # of the disk; of what the state machine keeps
@@ -107,8 +109,7 @@ class Raft:
         self._window: deque[tuple[int, int]] = deque()  # handed to the machine: (index, bytes)
         self._window_bytes = 0
         self._fetching = 0  # first index asked of the log for the machine
-        self._cut = start.base.index
-        self.retention = retention
+        self._cut, self.retention = start.base.index, retention
         self._led = Led(0, "", False, ())
         self.received, self.committed = Timeline(self.tail.last.index), Timeline(start.commit)
         self.role: Role
@@ -241,9 +242,11 @@ class Raft:
     def unapplied_entries(self) -> int:
         return self.commit - self._consumed
 
-    def hand_over(self) -> None:
+    def hand_over(self, *, follows: bool) -> None:
         """Pass on what is committed and saved, within the machine's window, in order."""
         limit = min(self.commit, self.saved)
+        if self.patience.holds(limit - self.handed if follows else 0, self.now.us):
+            return
         while self.handed < limit and self._window_bytes < MACHINE_WINDOW_BYTES:
             room = MACHINE_WINDOW_BYTES - self._window_bytes
             entries = self.tail.slice(self.handed + 1, limit, room)
@@ -354,7 +357,7 @@ class Raft:
         """What every turn ends with, whatever came: hand over, cut, shed, tell the gateway."""
         self.received.reach(self.tail.last.index, self.now.us)
         self.committed.reach(self.commit, self.now.us)
-        self.hand_over()
+        self.hand_over(follows=leader not in ("", self.name))
         self.cut_head()
         self.tail.shed(TAIL_BYTES_MAX, min(self.commit, self.handed, self.saved))
         led = (self.term, leader, 0 < self.config.opened_index <= self.commit, waiting)

@@ -268,6 +268,7 @@ def answer_vote(raft: "Raft", role: Follower, peer: Peer, letter: RequestVote) -
 def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -> None:
     """One hop to the leader's consensus; whoever knows no leader refuses, definitely. So does a
     node whose disk takes no entries: it would never learn what came of it."""
+    raft.patience.asked(raft.now.us)
     if not role.leader or raft.space >= SPACE_CRITICAL:
         code = Code.DISK_LOW if role.leader else Code.NO_LEADER
         raft.post(Local.GATEWAY, Refused(letter.batch, code))
@@ -277,6 +278,7 @@ def relay_proposal(raft: "Raft", role: Follower, _peer: Peer, letter: Propose) -
 
 
 def relay_read(raft: "Raft", role: Follower, _peer: Peer, letter: ReadIndex) -> None:
+    raft.patience.asked(raft.now.us)
     if not role.leader:
         raft.post(Local.GATEWAY, Refused(letter.batch, Code.NO_LEADER))
         return

@@ -440,6 +440,8 @@ def deadline(raft: Raft) -> int:
     look_us = raft.look_us(needed)
     if look_us is not None:
         due.append(look_us)
+    if raft.patience.due_us is not None:
+        due.append(raft.patience.due_us)
     if raft.leaving_us:
         due.append(raft.leaving_us)
     return min(due)

@@ -12,7 +12,7 @@ import pytest
 
 from dkv.address import Local
 from dkv.limits import MS, SECOND
-from dkv.messages import Commit, Heard, Heartbeat, Kept, Saved
+from dkv.messages import Apply, Commit, Heard, Heartbeat, Kept, Saved
 from tests.scenarios.seeds import seeds
 from tests.world import World
 
@@ -99,7 +99,55 @@ def test_a_follower_applies_soon_after_its_sync_though_nobody_writes_to_it(sync_
     world.run_until(lambda: node.disk.holds(index, check), sync_ms * MS)
     saved_us = world.now_us
     world.run_until(lambda: node.state.applied == index, 400 * MS)
-    assert world.now_us - saved_us <= sync_ms * MS // 4 + 2 * MS
+    moment_us = world.timing.commit_tick_us  # nobody has asked this node for anything
+    assert world.now_us - saved_us <= sync_ms * MS // 4 + moment_us + 2 * MS
+
+
+def applied_by(world: World, name: str) -> list[int]:
+    """When something is handed to this node's state machine, from now on."""
+    when: list[int] = []
+
+    def within(node: str, _actor: Local, letter: Any) -> bool:
+        if node == name and isinstance(letter, Apply):
+            when.append(world.now_us)
+        return True
+
+    world.letter_filter = within
+    return when
+
+
+def test_a_follower_whose_clients_are_silent_hands_over_a_moments_entries_together() -> None:
+    world = World(seed=11)
+    leader = world.serve()
+    follower = next(n for n in world.names if n != leader)
+    quick_disks(world)
+    world.run(2 * SECOND)
+    handed = applied_by(world, follower)
+    began_us = world.now_us
+    puts = 0
+    while world.now_us < began_us + SECOND:
+        assert world.put(leader, b"k", b"v").ok
+        puts += 1
+    moments = SECOND // world.timing.commit_tick_us
+    assert len(handed) <= moments < puts // 3
+    assert min(b - a for a, b in pairwise(handed)) >= world.timing.commit_tick_us
+    world.run(world.timing.commit_tick_us + world.timing.heartbeat_us)
+    assert world.nodes[follower].state.applied == world.nodes[leader].state.applied
+
+
+@pytest.mark.parametrize("op", ["put", "get"])
+def test_it_hands_over_at_once_while_its_own_clients_ask(op: str) -> None:
+    world = World(seed=12)
+    leader = world.serve()
+    follower = next(n for n in world.names if n != leader)
+    quick_disks(world)
+    world.run(2 * SECOND)
+    fields = {"value": b"v"} if op == "put" else {}
+    for _ in range(20):
+        assert world.put(leader, b"k", b"v").ok
+        began_us = world.now_us
+        assert world.reply(world.ask(follower, op, key=b"k", **fields)).ok
+        assert world.now_us - began_us < world.timing.commit_tick_us
 
 
 def slowest_put(world: World, leader: str) -> int:

@@ -437,7 +437,9 @@ def test_a_follower_looks_for_its_log_only_while_something_committed_waits_for_i
     assert table.deadline(raft) == raft.now.us + MS
     raft.now = raft.now._replace(us=raft.now.us + 40 * MS)
     assert table.deadline(raft) == raft.now.us + 10 * MS  # a slow disk: a quarter of its time
-    out = desk.save()
+    assert not [x for _who, x in desk.save() if isinstance(x, Apply)]  # no client has asked here
+    assert table.deadline(raft) == raft.now.us + raft.timing.commit_tick_us
+    out = desk.wait(raft.timing.commit_tick_us)
     assert next(x for _who, x in out if isinstance(x, Apply)).entries[-1].index == 3
     assert table.deadline(raft) == raft.role.deadline
 
