@@ -122,12 +122,13 @@ class Admission:
     # -- frames ----------------------------------------------------------------------------------
     def _open(self, frames: tuple[bytes, ...]) -> tuple[int, bytes, bytes] | None:
         """(form, request id, body) of a message's payload frames."""
-        form, parts = PLAIN, None
-        if len(frames) > 1 and not frames[0]:
-            form, frames = DELIMITED, frames[1:]
-        if len(frames) == 1:
+        form, count = PLAIN, len(frames)
+        parts = None
+        if count > 1 and not frames[0]:
+            form, frames, count = DELIMITED, frames[1:], count - 1
+        if count == 1:
             form, parts = form | JOINED, part(frames[0])
-        elif len(frames) == 3 and frames[0] == PROTOCOL:
+        elif count == 3 and frames[0] == PROTOCOL:
             parts = frames[1], frames[2]
         if parts is None or not 0 < len(parts[0]) <= REQUEST_ID_BYTES_MAX:
             self._counters.add("client_frames_malformed")
@@ -155,11 +156,15 @@ class Admission:
                     f"{request.op} needs {request.role.name.lower()}"
                 )
                 raise Malformed(Code.DENIED, words)
-            if header.session or request.op in _OF_A_SESSION:
+            lowest = header.lowest
+            sound = 0 < lowest <= header.sequence < lowest + SEQUENCE_WINDOW
+            if request.op in _OF_A_SESSION or (header.session and not sound):
                 _check_place(header, request)
         except Malformed as error:
             return self._refuse(Slip(*way, position, burst), error)
-        return Asked(Slip(*way, position, burst), principal, header, request, fields)
+        client, form, request_id = way
+        slip = Slip(client, form, request_id, position, burst)
+        return Asked(slip, principal, header, request, fields)
 
     def _refuse(self, slip: Slip, error: Malformed) -> Refusal:
         self._counters.add(f"refused_{error.code.name.lower()}")

@@ -29,7 +29,6 @@ from dkv.counters import Counters
 from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.ids import Founding
-from dkv.kv.state import Command, pack_command_of
 from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
 from dkv.messages import (
     Applied,
@@ -62,6 +61,7 @@ _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not k
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
 _DONE, _OK = Code.OK, int(Code.OK)
 _ASKED = {op: f"asked_{op}" for op in TABLE}  # counters
+_pack: Callable[[tuple[Any, ...]], bytes] = msgpack.Packer().pack  # of a `Command`: one for all
 
 
 class Gateway:
@@ -150,10 +150,11 @@ class Gateway:
                 self._take(item)
 
     def _take(self, asked: Asked) -> None:
-        self.counters.add(_ASKED[asked.request.op])
+        request, client = asked.request, asked.slip.client
+        edge = request.edge
+        self.counters.add(_ASKED[request.op])
         pending = Pending(asked, self._pack(asked), self._now.us)
-        edge = asked.request.edge
-        if not self._serves(asked):
+        if not self._serves(edge, client):
             code, words = self._obstacle()
             self.counters.add(f"refused_{code.name.lower()}")
             self._reply_error(pending, code, words, "no")
@@ -162,24 +163,20 @@ class Gateway:
         else:
             self._ledger.open(pending)
             if edge == "write":
-                self._company.note(asked.slip.client)
+                self._company.note(client)
                 self._writes.add(pending)
             elif edge == "lead":
                 self._ask(pending)
             elif asked.header.level == "serializable":
                 self._look_up([pending], 0)
             else:
-                self._company.note(asked.slip.client)
+                self._company.note(client)
                 self._reads.add(pending)
 
-    def _serves(self, asked: Asked) -> bool:
+    def _serves(self, edge: str, client: bytes) -> bool:
         if self._stop_us is not None:
             return False
-        if asked.request.edge == "here":
-            return True
-        if not self._led.opened or not self._ledger.has_room():
-            return False
-        return self._ledger.has_room_for(asked.slip.client)
+        return edge == "here" or (self._led.opened and self._ledger.has_room_for(client))
 
     def _obstacle(self) -> tuple[Code, str]:
         """Why nothing is taken now."""
@@ -196,13 +193,11 @@ class Gateway:
 
     @staticmethod
     def _pack(asked: Asked) -> bytes:
-        header = asked.header
-        command = header.command
+        command, session, sequence, lowest, *_others = asked.header
         if asked.request.edge != "write":
             return command
-        digest = operation_digest(command) if header.session else 0
-        place = header.session, header.sequence, header.lowest
-        return pack_command_of(Command(asked.principal.name, *place, digest, command))
+        digest = operation_digest(command) if session else 0
+        return _pack((asked.principal.name, session, sequence, lowest, digest, command))
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:

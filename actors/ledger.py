@@ -37,11 +37,11 @@ class Pending:
     0 before: `since_us`; `posted_us`, to consensus; `ready_us`, committed here, or a read that was
     confirmed."""
 
-    __slots__ = (
-        *("asked", "deadline_us", "done", "packed", "place"),
-        *("posted", "posted_us", "ready_us", "refused", "refused_code", "refused_words"),
-        *("since_us", "size", "weight"),
-    )
+    done = False  # (What each begins with, here: a request costs what it sets.)
+    place: tuple[int, int] | None = None
+    posted = posted_us = ready_us = 0
+    refused = refused_code = 0
+    refused_words = ""
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
         header = asked.header
@@ -49,15 +49,9 @@ class Pending:
         self.packed = packed
         self.deadline_us = now_us + (header.ttl_ms or 1) * MS
         self.since_us = now_us
-        self.posted_us = self.ready_us = 0
-        self.posted = 0
-        self.refused = 0
-        self.refused_code = 0
-        self.refused_words = ""
-        self.done = False
-        self.size = len(packed) + _REQUEST_BYTES
-        self.weight = 1 + len(packed) // _WEIGHED_BYTES
-        self.place: tuple[int, int] | None = None
+        size = len(packed)
+        self.size = size + _REQUEST_BYTES
+        self.weight = 1 + size // _WEIGHED_BYTES
         if header.session and asked.request.numbered:
             self.place = header.session, header.sequence
 
@@ -95,7 +89,11 @@ class Ledger:
 
     def has_room_for(self, client: bytes) -> bool:
         """A part of the room is all that one connection may fill, so that another finds some."""
-        return self._held.get(client, 0) < REQUESTS_OF_A_CLIENT_MAX
+        return (
+            self.count < REQUESTS_IN_FLIGHT_MAX
+            and self.bytes < REQUEST_BYTES_IN_FLIGHT_MAX
+            and self._held.get(client, 0) < REQUESTS_OF_A_CLIENT_MAX
+        )
 
     def open(self, pending: Pending) -> None:
         self.count += 1
