@@ -37,11 +37,11 @@ class Pending:
     0 before: `since_us`; `posted_us`, to consensus; `ready_us`, committed here, or a read that was
     confirmed."""
 
-    done = False  # (What each begins with, here: a request costs what it sets.)
-    place: tuple[int, int] | None = None
-    posted = posted_us = ready_us = 0
-    refused = refused_code = 0
-    refused_words = ""
+    __slots__ = (
+        *("asked", "deadline_us", "done", "packed", "place"),
+        *("posted", "posted_us", "ready_us", "refused", "refused_code", "refused_words"),
+        *("since_us", "size", "weight"),
+    )
 
     def __init__(self, asked: Asked, packed: bytes, now_us: int) -> None:
         header = asked.header
@@ -49,9 +49,15 @@ class Pending:
         self.packed = packed
         self.deadline_us = now_us + (header.ttl_ms or 1) * MS
         self.since_us = now_us
-        size = len(packed)
-        self.size = size + _REQUEST_BYTES
-        self.weight = 1 + size // _WEIGHED_BYTES
+        self.posted_us = self.ready_us = 0
+        self.posted = 0
+        self.refused = 0
+        self.refused_code = 0
+        self.refused_words = ""
+        self.done = False
+        self.size = len(packed) + _REQUEST_BYTES
+        self.weight = 1 + len(packed) // _WEIGHED_BYTES
+        self.place: tuple[int, int] | None = None
         if header.session and asked.request.numbered:
             self.place = header.session, header.sequence
 
