@@ -10,6 +10,9 @@ from dkv.conformance.driver import Broken
 from dkv.conformance.node import Reply, Seen, refusal
 from dkv.conformance.stage import Stage
 
+CLASSES = ("rejected", "uncertain")
+_SHOWN = 160  # characters of a driver's words
+
 Fields = dict[str, Any]
 React = Callable[[Seen], list[Reply] | None]
 
@@ -83,7 +86,10 @@ def _error(line: Fields) -> str:
     error = line.get("error")
     if type(error) is not dict:
         return str(line)[:200]
-    return f"{error.get('class')}, {error.get('code')}, applied {error.get('applied')}"
+    if error.get("class") not in CLASSES:
+        return f"an error whose class is {error.get('class')!r}, not one of {', '.join(CLASSES)}"
+    how = f"{error['class']}, {error.get('code')}, applied {error.get('applied')}"
+    return f"{how} ({str(error.get('words')).strip()[:_SHOWN]})"
 
 
 # -- what nodes do -------------------------------------------------------------------------------
