@@ -111,7 +111,7 @@ class Node:
         if parts is None or not 0 < len(parts[0]) <= REQUEST_ID_BYTES_MAX:
             words = notes.why_no_message(frames[len(delimiter) :])
             self._broken("C1", words)
-            self._note(now_s, f"got {words}")
+            self.note(now_s, f"got {words}")
             return []
         return [
             Post(due_s, client, (*delimiter, *_form(joined, protocol, request_id, body)))
@@ -136,7 +136,7 @@ class Node:
         self.seen += seen
         for each in seen:
             where = notes.place_of(request_id, each.position)
-            self._note(now_s, notes.asked(each.op, each.fields, each.header, where))
+            self.note(now_s, notes.asked(each.op, each.fields, each.header, where))
         if seen and any(each.op != "present" for each in seen):
             self.messages.append((client, request_id))
         answers = self._answers(client, seen, listed, len(body), now_s)
@@ -160,10 +160,10 @@ class Node:
         """A request that is none is answered as a live node does: its author reads why."""
         self._broken("C3", error.words)
         place = notes.place_of(request_id, position)
-        self._note(now_s, f"got {place}, not sound: {error.words}")
+        self.note(now_s, f"got {place}, not sound: {error.words}")
         body = {"revision": 0, "node": self.name, **refusal(error.code.name.lower())}
         body["error"]["words"] = error.words
-        self._note(now_s, notes.said(body, place))
+        self.note(now_s, notes.said(body, place))
         if position >= 0:
             body["position"] = position
         return now_s, PROTOCOL, request_id, msgpack.packb(body)
@@ -171,7 +171,7 @@ class Node:
     def _broken(self, rule: str, words: str) -> None:
         self.breaches.append(Breach(rule, words))
 
-    def _note(self, at_s: float, words: str) -> None:
+    def note(self, at_s: float, words: str) -> None:
         self.notes.append(notes.Note(at_s, self.name, words))
 
     # -- what is answered ------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Node:
             if told is None:
                 told = [Reply(self.carry_out(each, now_s))]
             if not told:
-                self._note(
+                self.note(
                     now_s, f"says nothing to {notes.place_of(each.request_id, each.position)}"
                 )
             answers += [(each, reply) for reply in told]
@@ -250,7 +250,7 @@ class Node:
         place = notes.place_of(request_id, -1 if reply.whole else asked.position)
         words = notes.said(reply.body, place)
         other = f" as {reply.protocol.decode()}" if reply.protocol != PROTOCOL else ""
-        self._note(asked.at_s + reply.after_s, words + other)
+        self.note(asked.at_s + reply.after_s, words + other)
 
     def _one_by_one(self, answers: list[tuple[Seen, Reply]]) -> list[_Due]:
         posts = []
@@ -268,7 +268,7 @@ class Node:
             return self._one_by_one(answers)
         rest = self._one_by_one([each for each in answers if each not in may])
         bodies = [self._packed(asked, reply, True) for asked, reply in reversed(may)]
-        self._note(may[0][0].at_s, f"said in one burst of {len(may)}, the last first:")
+        self.note(may[0][0].at_s, f"said in one burst of {len(may)}, the last first:")
         for asked, reply in reversed(may):
             self._note_reply(asked, reply, asked.request_id)
         header: bytes = msgpack.Packer().pack_array_header(len(bodies))

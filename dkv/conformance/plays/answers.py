@@ -10,10 +10,21 @@ from typing import Any
 from dkv.conformance.node import Reply, Seen, refusal
 from dkv.conformance.scene import SILENCE, always, done, expect, first, play, rejected, uncertain
 from dkv.conformance.stage import Stage
+from dkv.requests import PROTOCOL
 
 _BEYOND_DOUBLES = 2**53 + 1
 _MANY = 48
 _LARGE_MS = 10_000
+_NO_MESSAGES = (
+    (b"",),
+    (b"", b""),
+    (PROTOCOL,),
+    (PROTOCOL, b"\x00\x00\x00\x01"),
+    (PROTOCOL + b"\x20short",),
+    (PROTOCOL, b"", b""),
+    (PROTOCOL, b"", b"\x90", b"\x90"),
+    (b"noise",) * 5,
+)
 _BEFORE_SILENCE_MS = 1_100  # who takes no notice of the error finds out later than that
 
 
@@ -137,6 +148,22 @@ def what_is_no_reply(stage: Stage) -> None:
     done(stage, stage.tell("put", key=b"k", value=b"right"), "a put")
     item = done(stage, stage.tell("get", key=b"k"), "a get")
     expect(item.get("value") == b"right".hex(), f"a stranger's reply was taken: {item}")
+
+
+@play("C15")
+def frames_of_all_kinds(stage: Stage) -> None:
+    """Whoever counts on three frames, or on one, ends or waits for ever."""
+
+    def react(seen: Seen) -> list[Reply]:
+        for frames in _NO_MESSAGES:
+            stage.babble(seen, frames)
+        return [Reply(_carried_out(stage, seen), after_s=0.05)]
+
+    stage.react = always("get", react)
+    done(stage, stage.tell("put", key=b"k", value=b"right"), "a put")
+    for _ in range(2):
+        item = done(stage, stage.tell("get", key=b"k"), "a get after messages that are none")
+        expect(item.get("value") == b"right".hex(), f"noise was taken for a reply: {item}")
 
 
 @play("C15")
