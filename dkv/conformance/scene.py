@@ -54,11 +54,12 @@ def expect(holds: object, words: str) -> None:
 
 
 def done(stage: Stage, number: int, what: str = "the call") -> Fields:
-    """The `ok` of a line."""
+    """The `ok` of a line, which a node has been asked for."""
     line = stage.answer(number)
     found = line.get("ok")
     if type(found) is not dict:
         raise Broken(f"{what} should have succeeded and ended as {_error(line)}")
+    expect(stage.asked(stage.ops[number]), f"{what} is said to have succeeded: no node was asked")
     return found
 
 

@@ -58,6 +58,7 @@ class Stage:
         self.ready: _Line = {}
         self.answers: dict[int, _Line] = {}
         self._told: dict[int, float] = {}  # line -> when it must be answered
+        self.ops: dict[int, str] = {}  # line -> what it asks for
 
     def __enter__(self) -> "Stage":
         return self
@@ -170,6 +171,7 @@ class Stage:
             self.start()
         assert self.driver is not None
         number = len(self._told) + 1
+        self.ops[number] = op
         line: _Line = {"n": number, "op": op}
         line |= {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
         if timeout_ms is not None:

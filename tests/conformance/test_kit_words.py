@@ -1,5 +1,6 @@
 """What the kit tells who wrote a client: the mistake itself, in its own words, and where it is."""
 
+import sys
 from typing import Any
 
 import msgpack
@@ -7,6 +8,7 @@ import pytest
 
 from cli import conformance as command
 from dkv.conformance import judging
+from dkv.conformance.judging import judge_client
 from dkv.conformance.node import Node, Reply, Seen
 from dkv.conformance.notes import hint, said, why_no_message
 from dkv.conformance.scene import PLAYS
@@ -107,6 +109,21 @@ def test_why_frames_are_no_message(why: str) -> None:
     asked = node()
     assert asked.receive(b"client", frames, 1.0, 1) == []
     assert [breach.rule for breach in asked.breaches] == ["C1"]
+
+
+def test_a_driver_that_only_says_so_is_found() -> None:
+    """One that is not finished answers every line alike."""
+    (dead, mute) = judge_client((sys.executable, "-c", _SAYS_SO), ("C40",))
+    words = "a put is said to have succeeded: no node was asked"
+    assert {(verdict.outcome, verdict.words) for verdict in (dead, mute)} == {(BROKEN, words)}
+
+
+_SAYS_SO = """
+import json, sys
+print('{"ready": "stub"}', flush=True)
+for line in sys.stdin:
+    print(json.dumps({"n": json.loads(line)["n"], "ok": {"key_revision": 1}}), flush=True)
+"""
 
 
 # -- verdicts ------------------------------------------------------------------------------------
