@@ -20,7 +20,7 @@ from dkv.conformance.asking import Door
 from dkv.conformance.driver import Broken
 from dkv.conformance.judging import judge_client
 from dkv.conformance.trials import judge_server
-from dkv.conformance.verdicts import BROKEN, SKIPPED, Verdict
+from dkv.conformance.verdicts import ADVICE, BROKEN, SKIPPED, Verdict
 from dkv.security.identity import load_identity
 
 _COLUMNS = ("rule", "outcome", "play", "words")
@@ -36,7 +36,11 @@ def conformance() -> None:
 @click.option("--rule", "chosen", multiple=True, metavar="C7", help="Only this rule; repeatable.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=os.cpu_count() or 1, help="At a time.")
 @click.option("--list", "only_list", is_flag=True, help="Name the rules, and play none.")
-@click.option("--verbose", is_flag=True, help="Of a broken rule, show what was asked, and stderr.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Of a broken rule, show what was asked and answered, and stderr.",
+)
 @click.pass_obj
 def client(
     run: Choices,
@@ -50,7 +54,8 @@ def client(
     client keeps. Needs no cluster.
 
     CMD starts the client's driver, a program that does what the lines on its stdin say: see
-    docs/protocol.md, section 13. Exits with 8 if a rule is broken.
+    docs/protocol.md, section 13. Exits with 8 if a rule is broken. C1 to C6 are judged on every
+    message of the plays that are played: of all, if no other rule is named.
     """
     _check(chosen, rules.CLIENT)
     if only_list:
@@ -118,7 +123,14 @@ def _say(
     if broken:
         raise Ended(f"{len(broken)} of {len(tried)} rules broken: {', '.join(broken)}", _ILL)
     if run.form == "table":
-        click.echo(f"{len(tried)} rules are kept")
+        click.echo(_summary(tried, {v.rule for v in found if v.outcome == ADVICE}))
+
+
+def _summary(tried: set[str], advised: set[str]) -> str:
+    kept = len(tried - advised)
+    words = "1 rule is kept" if kept == 1 else f"{kept} rules are kept"
+    slow = ", ".join(sorted(advised, key=lambda r: int(r[1:])))
+    return f"{words}; of those that are advice (SHOULD), not: {slow}" if slow else words
 
 
 _ILL = Exit.UNHEALTHY
@@ -130,7 +142,7 @@ def _print(verdict: Verdict, rule: str, verbose: bool) -> None:
     click.echo(f"{verdict.rule:4} {outcome}  {_title(verdict)}{rule}")
     if verdict.words:
         click.echo(f"              {shown(verdict.words)}")
-    if verbose and verdict.outcome == BROKEN:
+    if verbose and verdict.outcome in (BROKEN, ADVICE):
         for line in (*verdict.trace, *verdict.stderr.splitlines()):
             click.echo(f"              | {shown(line)}")
 

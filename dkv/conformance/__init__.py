@@ -9,6 +9,7 @@ the rules of docs/protocol.md, which are numbered (`rules`).
     cast      keys, certificates and trust files, right and wrong
     store     what the nodes of a play hold
     node      frames to requests, replies to frames
+    notes     what went to and fro, in lines for people
     stage     sockets, the driver and time in one loop
     scene     what plays are written in
     plays/    by subject

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dkv.conformance.cast import Cast
 from dkv.conformance.driver import Broken
-from dkv.conformance.node import Breach, Seen
+from dkv.conformance.node import Breach
 from dkv.conformance.plays import answers, nodes, retries, security, writes
 from dkv.conformance.rules import ADVISED, CLIENT
 from dkv.conformance.scene import PLAYS, Play
@@ -21,15 +21,17 @@ from dkv.conformance.verdicts import ADVICE, BROKEN, PASSED, SKIPPED, Verdict
 from dkv.limits import SEQUENCE_WINDOW
 
 SUBJECTS = (answers, nodes, retries, security, writes)  # they declare their plays
-_TRACE = 40  # requests shown of a rule that is broken
+_TRACE = 80  # lines shown of a rule that is broken
 
 
 def judge_client(
     command: Sequence[str], rules: Iterable[str] = (), jobs: int = 1
 ) -> Iterator[Verdict]:
     """A verdict for each play of these rules (none: all), as they come; then one for each rule of
-    the wire. `jobs` plays at a time."""
-    chosen = [play for play in PLAYS if not rules or play.rule in rules]
+    the wire. `jobs` plays at a time. Where only rules of the wire are asked for, every play is
+    played: nothing else shows them."""
+    wanted = set(rules)
+    chosen = [play for play in PLAYS if play.rule in wanted] or list(PLAYS)
     chosen.sort(key=lambda play: int(play.rule[1:]))
     breaches: list[Breach] = []
     with tempfile.TemporaryDirectory(prefix="dkv-conformance-") as folder:
@@ -37,8 +39,9 @@ def judge_client(
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
             for verdict, found in pool.map(lambda play: _act(play, command, cast), chosen):
                 breaches += found
-                yield verdict
-    yield from _of_the_wire(breaches, set(rules))
+                if not wanted or verdict.rule in wanted:
+                    yield verdict
+    yield from _of_the_wire(breaches, wanted)
 
 
 def _of_the_wire(breaches: list[Breach], rules: set[str]) -> Iterator[Verdict]:
@@ -60,23 +63,28 @@ def _act(play: Play, command: Sequence[str], cast: Cast) -> tuple[Verdict, list[
         except Broken as broken:
             outcome = ADVICE if play.rule in ADVISED else BROKEN
             told = stage.driver.stderr if stage.driver is not None else ""
-            trace = tuple(map(_line, stage.seen))[-_TRACE:]
-            verdict = Verdict(play.rule, outcome, play.name, str(broken), trace, told)
+            words = f"{broken}{_cause(stage, str(broken))}"
+            verdict = Verdict(play.rule, outcome, play.name, words, _trace(stage), told)
         return verdict, [*_breaches(stage)]
 
 
-def _line(seen: Seen) -> str:
-    """A request, for people."""
-    header = seen.header
-    place = f" session {header.session} sequence {header.sequence} lowest {header.lowest}"
-    parts = (
-        f"{seen.at_s:.3f} s  {seen.node} got {seen.op} {seen.fields.get('key') or b''!r}",
-        f" id {seen.request_id.hex()}" + (f"[{seen.position}]" if seen.position >= 0 else ""),
-        f" ttl {header.ttl_ms} ms",
-        place if header.session else "",
-        " retry" if header.retry else "",
-    )
-    return "".join(parts)
+def _cause(stage: Stage, said: str) -> str:
+    """A rule of the wire that was broken on the way: mostly it is why the play failed."""
+    breach = next(_breaches(stage), None)
+    if breach is None:
+        return ""
+    what = f": {breach.words}" if breach.words not in said else ""  # the driver may repeat it
+    return f"; on the way {breach.rule} was broken{what}"
+
+
+def _trace(stage: Stage) -> tuple[str, ...]:
+    """What the nodes were asked and what they said, for people."""
+    notes = sorted((n for node in stage.nodes.values() for n in node.notes), key=lambda n: n.at_s)
+    lines = [f"{n.at_s - notes[0].at_s:7.3f} s  {n.node} {n.words}" for n in notes]
+    left_out = len(lines) - _TRACE
+    if left_out <= 0:
+        return tuple(lines)
+    return (f"({left_out} lines before)", *lines[-_TRACE:])
 
 
 def _missing(play: Play, stage: Stage) -> str:

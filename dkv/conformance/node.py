@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from dkv.conformance import notes
 from dkv.conformance.store import Refused, Store
 from dkv.errors import CODE_BY_NAME, RULES
 from dkv.frames import join, part
@@ -95,6 +96,7 @@ class Node:
         self.seen: list[Seen] = []
         self.messages: list[tuple[bytes, bytes]] = []  # (connection, request id), but of `present`
         self.breaches: list[Breach] = []
+        self.notes: list[notes.Note] = []
         self._known: set[bytes] = set()
         self._met: set[bytes] = set()
 
@@ -107,44 +109,70 @@ class Node:
         joined = len(frames) - len(delimiter) == 1
         parts = _open(frames[len(delimiter) :])
         if parts is None or not 0 < len(parts[0]) <= REQUEST_ID_BYTES_MAX:
-            self._broken("C1", f"{len(frames)} frames that are no message: {_shown(frames)}")
+            words = notes.why_no_message(frames[len(delimiter) :])
+            self._broken("C1", words)
+            self.note(now_s, f"got {words}")
             return []
-        request_id, body = parts
+        return [
+            Post(due_s, client, (*delimiter, *_form(joined, protocol, request_id, body)))
+            for due_s, protocol, request_id, body in self._due(client, *parts, now_s, tick)
+        ]
+
+    def _due(
+        self, client: bytes, request_id: bytes, body: bytes, now_s: float, tick: int
+    ) -> list[_Due]:
         try:
             requests, listed = read_body(body, len(body))
         except Malformed as error:
-            self._broken("C3", f"a body that is none: {error.words}")
-            return []
-        found = [
-            self._read(client, request_id, place if listed else -1, tick, raw, now_s)
-            for place, raw in enumerate(requests)
-        ]
-        seen = [each for each in found if each is not None]
+            return [self._unsound(request_id, -1, error, now_s)]
+        seen: list[Seen] = []
+        unsound: list[_Due] = []
+        for place, raw in enumerate(requests):
+            position = place if listed else -1
+            try:
+                seen.append(self._read(client, request_id, position, tick, raw, now_s))
+            except Malformed as error:
+                unsound.append(self._unsound(request_id, position, error, now_s))
         self.seen += seen
+        for each in seen:
+            where = notes.place_of(request_id, each.position)
+            self.note(now_s, notes.asked(each.op, each.fields, each.header, where))
         if seen and any(each.op != "present" for each in seen):
             self.messages.append((client, request_id))
         answers = self._answers(client, seen, listed, len(body), now_s)
         posts = self._in_bursts(answers) if self.bursts else self._one_by_one(answers)
-        return [
-            Post(due_s, client, (*delimiter, *_form(joined, protocol, request_id, body)))
-            for due_s, protocol, request_id, body in posts
-        ]
+        return [*unsound, *posts]
 
     def _read(
         self, client: bytes, request_id: bytes, position: int, tick: int, raw: Any, now_s: float
-    ) -> Seen | None:
+    ) -> Seen:
+        """Raises `Malformed`."""
+        header = read_header(raw)
         try:
-            header = read_header(raw)
             request, fields = read_command(header.command, _LIMITS)
         except Malformed as error:
-            self._broken("C3", f"a request that is not sound: {error.words}")
-            return None
+            raise Malformed(error.code, error.words + notes.hint(header.command)) from None
         return Seen(
             now_s, self.name, client, request_id, position, tick, header, request.op, fields
         )
 
+    def _unsound(self, request_id: bytes, position: int, error: Malformed, now_s: float) -> _Due:
+        """A request that is none is answered as a live node does: its author reads why."""
+        self._broken("C3", error.words)
+        place = notes.place_of(request_id, position)
+        self.note(now_s, f"got {place}, not sound: {error.words}")
+        body = {"revision": 0, "node": self.name, **refusal(error.code.name.lower())}
+        body["error"]["words"] = error.words
+        self.note(now_s, notes.said(body, place))
+        if position >= 0:
+            body["position"] = position
+        return now_s, PROTOCOL, request_id, msgpack.packb(body)
+
     def _broken(self, rule: str, words: str) -> None:
         self.breaches.append(Breach(rule, words))
+
+    def note(self, at_s: float, words: str) -> None:
+        self.notes.append(notes.Note(at_s, self.name, words))
 
     # -- what is answered ------------------------------------------------------------------------
     def _answers(
@@ -167,6 +195,10 @@ class Node:
             told = self._react(each)
             if told is None:
                 told = [Reply(self.carry_out(each, now_s))]
+            if not told:
+                self.note(
+                    now_s, f"says nothing to {notes.place_of(each.request_id, each.position)}"
+                )
             answers += [(each, reply) for reply in told]
         return answers
 
@@ -214,11 +246,18 @@ class Node:
         packed: bytes = msgpack.packb(body)
         return packed
 
+    def _note_reply(self, asked: Seen, reply: Reply, request_id: bytes) -> None:
+        place = notes.place_of(request_id, -1 if reply.whole else asked.position)
+        words = notes.said(reply.body, place)
+        other = f" as {reply.protocol.decode()}" if reply.protocol != PROTOCOL else ""
+        self.note(asked.at_s + reply.after_s, words + other)
+
     def _one_by_one(self, answers: list[tuple[Seen, Reply]]) -> list[_Due]:
         posts = []
         for asked, reply in answers:
             request_id = asked.request_id if reply.request_id is None else reply.request_id
             packed = self._packed(asked, reply, False)
+            self._note_reply(asked, reply, request_id)
             posts.append((asked.at_s + reply.after_s, reply.protocol, request_id, packed))
         return posts
 
@@ -229,6 +268,9 @@ class Node:
             return self._one_by_one(answers)
         rest = self._one_by_one([each for each in answers if each not in may])
         bodies = [self._packed(asked, reply, True) for asked, reply in reversed(may)]
+        self.note(may[0][0].at_s, f"said in one burst of {len(may)}, the last first:")
+        for asked, reply in reversed(may):
+            self._note_reply(asked, reply, asked.request_id)
         header: bytes = msgpack.Packer().pack_array_header(len(bodies))
         return [*rest, (may[0][0].at_s, PROTOCOL, b"", header + b"".join(bodies))]
 
@@ -245,7 +287,3 @@ def _form(joined: bool, protocol: bytes, request_id: bytes, body: bytes) -> tupl
     if not joined:
         return protocol, request_id, body
     return (protocol + join(request_id, body)[len(PROTOCOL) :],)
-
-
-def _shown(frames: tuple[bytes, ...]) -> str:
-    return " ".join(frame[:24].hex() or "(empty)" for frame in frames[:5])

@@ -10,6 +10,9 @@ from dkv.conformance.driver import Broken
 from dkv.conformance.node import Reply, Seen, refusal
 from dkv.conformance.stage import Stage
 
+CLASSES = ("rejected", "uncertain")
+_SHOWN = 160  # characters of a driver's words
+
 Fields = dict[str, Any]
 React = Callable[[Seen], list[Reply] | None]
 
@@ -51,11 +54,12 @@ def expect(holds: object, words: str) -> None:
 
 
 def done(stage: Stage, number: int, what: str = "the call") -> Fields:
-    """The `ok` of a line."""
+    """The `ok` of a line, which a node has been asked for."""
     line = stage.answer(number)
     found = line.get("ok")
     if type(found) is not dict:
         raise Broken(f"{what} should have succeeded and ended as {_error(line)}")
+    expect(stage.asked(stage.ops[number]), f"{what} is said to have succeeded: no node was asked")
     return found
 
 
@@ -83,7 +87,10 @@ def _error(line: Fields) -> str:
     error = line.get("error")
     if type(error) is not dict:
         return str(line)[:200]
-    return f"{error.get('class')}, {error.get('code')}, applied {error.get('applied')}"
+    if error.get("class") not in CLASSES:
+        return f"an error whose class is {error.get('class')!r}, not one of {', '.join(CLASSES)}"
+    how = f"{error['class']}, {error.get('code')}, applied {error.get('applied')}"
+    return f"{how} ({str(error.get('words')).strip()[:_SHOWN]})"
 
 
 # -- what nodes do -------------------------------------------------------------------------------

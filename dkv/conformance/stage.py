@@ -18,6 +18,7 @@ import zmq
 from dkv.conformance.cast import Cast, Files
 from dkv.conformance.driver import READY_S, Broken, Driver
 from dkv.conformance.node import Node, Post, Reply, Seen
+from dkv.conformance.notes import why_no_message
 from dkv.conformance.store import Store
 from dkv.security.secrets import CurvePair
 from dkv.security.z85 import z85
@@ -57,6 +58,7 @@ class Stage:
         self.ready: _Line = {}
         self.answers: dict[int, _Line] = {}
         self._told: dict[int, float] = {}  # line -> when it must be answered
+        self.ops: dict[int, str] = {}  # line -> what it asks for
 
     def __enter__(self) -> "Stage":
         return self
@@ -104,6 +106,13 @@ class Stage:
         door.close()
         self._posts = [post for post in self._posts if post[2] != name]
         heapq.heapify(self._posts)
+
+    def babble(self, seen: Seen, frames: tuple[bytes, ...]) -> None:
+        """Let a node send to who asked a message that is none."""
+        now_s = time.monotonic()
+        self.nodes[seen.node].note(now_s, f"said {why_no_message(frames)}")
+        post = Post(now_s, seen.client, frames)
+        heapq.heappush(self._posts, (now_s, next(self._count), seen.node, post))
 
     def address(self, name: str) -> str:
         return f"{HOST}:{self.ports[name]}"
@@ -162,6 +171,7 @@ class Stage:
             self.start()
         assert self.driver is not None
         number = len(self._told) + 1
+        self.ops[number] = op
         line: _Line = {"n": number, "op": op}
         line |= {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
         if timeout_ms is not None:

@@ -287,6 +287,8 @@ class Client:
             self._send(line, request_id, body)
 
     def _refused_certificate(self, line: Line, error: Body) -> None:
+        if has("hopes_for_another_answer"):
+            return
         for call in list(self.calls):
             if call.line in (line, None):  # or it waits for a session, which nobody opens
                 self._end(call, {"error": _error(error, "no")})
@@ -313,6 +315,8 @@ class Client:
 
     def read(self, line: Line) -> None:
         frames = line.socket.recv_multipart()
+        if has("counts_on_three_frames"):
+            _protocol, _id, _body = frames
         if len(frames) != 3 or frames[0] != b"DKV1":
             return
         try:
@@ -404,6 +408,8 @@ class Client:
         if code == "certificate_needed":
             if not has("never_presents_again"):
                 self._present(line)
+            if has("hopes_for_another_answer"):
+                call.refusal = error
         elif applied != "no" and not has("ignores_unknown"):
             call.unsure = True
         else:
@@ -434,6 +440,8 @@ class Client:
     def _pause_s(self, call: Call, retry: str) -> float:
         if has("never_waits"):
             return 0.0
+        if has("hopes_for_another_answer"):
+            return 0.4
         if retry in ("same", "other") and call.tries < 3:
             return 0.0
         longest = min(0.02 * 2 ** max(call.tries - 1, 0), 0.5)

@@ -26,14 +26,15 @@ Connection::Connection(zmq::context_t& context, std::string address_,
       context_(context),
       credentials_(credentials) {}
 
+Connection::~Connection() { shut(); }
+
 void Connection::open(TimePoint now) {
   try {
     connect();
     phase_ = Phase::connecting;
   } catch (const zmq::error_t&) {
     trouble_ = Trouble::unopened;
-    socket_.close();
-    monitor_.close();
+    shut();
     open_at_ = now + Milliseconds(reopen_ms_max);
   }
 }
@@ -64,9 +65,15 @@ void Connection::connect() {
   socket_.connect("tcp://" + address);
 }
 
-void Connection::close(TimePoint now, std::minstd_rand& random) {
-  socket_.close();
+// The monitor ends first: libzmq's thread waits for ever to tell an event to one that is gone.
+void Connection::shut() {
+  if (socket_.handle()) zmq_socket_monitor(socket_.handle(), nullptr, 0);
   monitor_.close();
+  socket_.close();
+}
+
+void Connection::close(TimePoint now, std::minstd_rand& random) {
+  shut();
   phase_ = Phase::closed;
   trouble_ = Trouble::stranger;
   ++key_;  // while the servers' pair is being replaced, the trust file names two

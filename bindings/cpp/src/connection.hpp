@@ -23,6 +23,7 @@ class Connection {
   // `credentials`: null for a cluster without encryption.
   Connection(zmq::context_t& context, std::string address, const Credentials* credentials,
              bool configured);
+  ~Connection();
 
   // Opens the socket where that is due, and reads what the monitor has noticed.
   Change watch(TimePoint now, std::minstd_rand& random);
@@ -46,6 +47,7 @@ class Connection {
 
   void open(TimePoint now);
   void connect();
+  void shut();
   void close(TimePoint now, std::minstd_rand& random);
   Change notice(int event);
 

@@ -3,6 +3,7 @@
 # What needs no cluster: bytes on the wire, outcomes over attempts, and files that must be refused.
 
 require "minitest/autorun"
+require "minitest/mock"
 require "openssl"
 require "tmpdir"
 require_relative "../lib/dkv"
@@ -229,5 +230,24 @@ class KeyTest < Minitest::Test
     assert_equal SECRET, read(@app, path, "open sesame").secret_key
     refused(/does not open/, @app, path, "open")
     refused(/Give its passphrase/, @app, path)
+  end
+end
+
+class ConnectionTest < Minitest::Test
+  Handle = Struct.new(:socket, :closed) do
+    def close = closed.call
+  end
+
+  # libzmq's thread waits for ever to tell an event to a monitor that is gone: every connection of the
+  # context stands still, one time in some thousand failed handshakes.
+  def test_the_monitor_ends_before_its_socket_does
+    order = []
+    poller = Struct.new(:any) { def delete(_socket) = nil }.new
+    connection = Dkv::Connection.new(nil, poller, "127.0.0.1:1", nil, true)
+    %w[monitor socket].each do |name|
+      connection.instance_variable_set("@#{name}", Handle.new(nil, -> { order << "#{name} closed" }))
+    end
+    LibZMQ.stub(:zmq_socket_monitor, ->(*) { order << "monitor ended" }) { connection.close }
+    assert_equal ["monitor ended", "monitor closed", "socket closed"], order
   end
 end

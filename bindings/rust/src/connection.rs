@@ -54,6 +54,15 @@ struct Open {
     monitor: Socket,
 }
 
+/// The monitor ends first: libzmq's thread waits for ever to tell an event to one that is gone. The
+/// crate cannot say so; another monitor, of no events, takes its place.
+impl Drop for Open {
+    fn drop(&mut self) {
+        let nobody = format!("inproc://dkv-nobody-{}", fastrand::u64(..));
+        let _ended = self.socket.monitor(&nobody, 0);
+    }
+}
+
 pub(crate) struct Connection {
     pub id: u64,
     pub address: String,

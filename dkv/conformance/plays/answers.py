@@ -10,10 +10,21 @@ from typing import Any
 from dkv.conformance.node import Reply, Seen, refusal
 from dkv.conformance.scene import SILENCE, always, done, expect, first, play, rejected, uncertain
 from dkv.conformance.stage import Stage
+from dkv.requests import PROTOCOL
 
 _BEYOND_DOUBLES = 2**53 + 1
 _MANY = 48
 _LARGE_MS = 10_000
+_NO_MESSAGES = (
+    (b"",),
+    (b"", b""),
+    (PROTOCOL,),
+    (PROTOCOL, b"\x00\x00\x00\x01"),
+    (PROTOCOL + b"\x20short",),
+    (PROTOCOL, b"", b""),
+    (PROTOCOL, b"", b"\x90", b"\x90"),
+    (b"noise",) * 5,
+)
 _BEFORE_SILENCE_MS = 1_100  # who takes no notice of the error finds out later than that
 
 
@@ -26,24 +37,36 @@ def bytes_and_ints_survive(stage: Stage) -> None:
     stage.store.revision = _BEYOND_DOUBLES - 1
     every = bytes(range(256))
     put = done(stage, stage.tell("put", key=b"\x00\xff", value=every), "a put")
-    expect(put.get("key_revision") == _BEYOND_DOUBLES, f"key_revision became {put}")
+    expect(put.get("key_revision") == _BEYOND_DOUBLES, f"{_BEYOND_DOUBLES} became {put}")
     done(stage, stage.tell("put", key=b"empty", value=b""), "a put of nothing")
     for key, value in ((b"\x00\xff", every), (b"empty", b"")):
         item = done(stage, stage.tell("get", key=key), "a get")
         expect(item.get("found") is True, f"what was put is not found: {item}")
-        expect(item.get("value") == value.hex(), f"the value of {key!r} became {item['value']}")
+        expect(item.get("value") == value.hex(), _unlike(value, item.get("value")))
     revision = _BEYOND_DOUBLES
     swap = stage.tell("put", key=b"\x00\xff", value=b"new", expected=revision)
     done(stage, swap, "a put at the right revision")
     late = rejected(stage, stage.tell("put", key=b"\x00\xff", value=b"x", expected=revision))
     expect(late.get("code") == "condition_failed", f"its code became {late.get('code')}")
-    expect(late.get("key_revision") == revision + 2, f"key_revision became {late}")
+    expect(late.get("key_revision") == revision + 2, f"{revision + 2} became {late}")
     gone = done(stage, stage.tell("delete", key=b"\x00\xff"), "a delete")
     expect(gone.get("deleted") == 1, f"a delete of a key says {gone}")
     absent = done(stage, stage.tell("get", key=b"\x00\xff"), "a get")
     expect(absent.get("found") is False, f"what was deleted is found: {absent}")
     status = done(stage, stage.tell("status"), "a status")
     expect(status.get("node") == "n1", f"status names {status}")
+
+
+def _unlike(value: bytes, became: Any) -> str:
+    """Where a value that came back is another."""
+    try:
+        found = bytes.fromhex(became)
+    except (TypeError, ValueError):
+        return f"a value of {len(value)} bytes came back as no hex: {str(became)[:80]}"
+    pairs = zip(value, found, strict=False)
+    same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(value), len(found)))
+    parts = f"{value[same : same + 8].hex()}… became {found[same : same + 8].hex()}…"
+    return f"a value of {len(value)} bytes came back with {len(found)}: from byte {same} on {parts}"
 
 
 @play("C11")
@@ -53,7 +76,8 @@ def a_list_of_several_pages(stage: Stage) -> None:
         done(stage, stage.tell("put", key=name, value=name), "a put")
     found = done(stage, stage.tell("list", prefix=b"p/", limit=2), "a list")
     items = [item[:2] for item in found.get("items", [])]
-    expect(items == [[n.hex(), n.hex()] for n in names], f"the pages together were {items}")
+    true = [[n.hex(), n.hex()] for n in names]
+    expect(items == true, f"the pages together were {items}, and not {true}")
     pages = stage.asked("list")
     expect(len(pages) == 3, f"{len(pages)} pages were asked for, not 3")
     ranged = done(stage, stage.tell("list", start=names[1], end=names[3], limit=10), "a list")
@@ -124,6 +148,22 @@ def what_is_no_reply(stage: Stage) -> None:
     done(stage, stage.tell("put", key=b"k", value=b"right"), "a put")
     item = done(stage, stage.tell("get", key=b"k"), "a get")
     expect(item.get("value") == b"right".hex(), f"a stranger's reply was taken: {item}")
+
+
+@play("C15")
+def frames_of_all_kinds(stage: Stage) -> None:
+    """Whoever counts on three frames, or on one, ends or waits for ever."""
+
+    def react(seen: Seen) -> list[Reply]:
+        for frames in _NO_MESSAGES:
+            stage.babble(seen, frames)
+        return [Reply(_carried_out(stage, seen), after_s=0.05)]
+
+    stage.react = always("get", react)
+    done(stage, stage.tell("put", key=b"k", value=b"right"), "a put")
+    for _ in range(2):
+        item = done(stage, stage.tell("get", key=b"k"), "a get after messages that are none")
+        expect(item.get("value") == b"right".hex(), f"noise was taken for a reply: {item}")
 
 
 @play("C15")

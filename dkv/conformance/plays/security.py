@@ -12,6 +12,7 @@ from dkv.conformance.scene import SILENCE, done, expect, first, play, rejected
 from dkv.conformance.stage import HOST, Stage, free_port
 
 _PATIENT_MS = 8_000
+_DEFINITE_S = 1.5
 _GREETING = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
@@ -37,11 +38,15 @@ def a_node_started_again(stage: Stage) -> None:
 @play("C31")
 def a_certificate_refused(stage: Stage) -> None:
     stage.nodes["n1"].refuses = "certificate_refused"
-    error = rejected(stage, stage.tell("put", key=b"k", value=b"v", timeout_ms=1_500), "a put")
+    number = stage.tell("put", key=b"k", value=b"v", timeout_ms=_PATIENT_MS)
+    stage.run(lambda: bool(stage.asked("present")), _PATIENT_MS / 1_000)
+    stage.run(lambda: number in stage.answers, _DEFINITE_S)
+    count = len(stage.asked("present"))
+    expect(count <= 20, f"the certificate was presented {count} times in {_DEFINITE_S} s")
+    expect(number in stage.answers, f"a put went on for {_DEFINITE_S} s after it was refused")
+    error = rejected(stage, number, "a put")
     codes = ("certificate_refused", "certificate_needed")
     expect(error.get("code") in codes, f"its code is {error.get('code')}")
-    count = len(stage.asked("present"))
-    expect(count <= 20, f"the certificate was presented {count} times in 1.5 s")
 
 
 @play("C32")

@@ -162,6 +162,9 @@ def a_session_that_idles(stage: Stage) -> None:
     done(stage, stage.tell("put", key=b"k", value=b"1"), "a put")
     stage.run(lambda: False, _IDLE_MS * 1.3 / 1_000)
     done(stage, stage.tell("put", key=b"k", value=b"2"), "a put after the session's time")
+    old, new = (_attempts(stage, value)[0].header.session for value in (b"1", b"2"))
+    words = "it was sent in the session whose time was over"
+    expect(new != old or stage.asked("keep_alive"), words)
 
 
 # -- without a session ---------------------------------------------------------------------------

@@ -77,8 +77,10 @@ module Dkv
       receive_from(@socket) unless @phase == :closed
     end
 
+    # The monitor ends first: libzmq's thread waits for ever to tell an event to one that is gone.
     def close
-      [@socket, @monitor].compact.each do |socket|
+      LibZMQ.zmq_socket_monitor(@socket.socket, nil, 0) if @socket
+      [@monitor, @socket].compact.each do |socket|
         @poller.delete(socket)
         socket.close
       end
