@@ -392,6 +392,9 @@ class Core:
             self.nodes.endpoints[endpoint].denied = None
             return
         error = error_told(body["error"])
+        if error.retry != "never":  # by a node that stops, say; the calls have answers of their own
+            self._presented.discard(endpoint)
+            return
         self.nodes.endpoints[endpoint].denied = error
         for call in list(self._calls):
             if call.at == endpoint:

@@ -435,6 +435,22 @@ def test_a_refused_certificate_ends_what_was_sent_with_it() -> None:
     assert table.error.code is Code.CERTIFICATE_EXPIRED
 
 
+def test_a_node_that_stops_has_not_refused_the_certificate() -> None:
+    """It answers so whatever it is asked; the call goes to another node."""
+    table = Table(2, certificate=b"text")
+    table.start("get")
+    shown, asked = table.take("present"), table.take("get")
+    table.refuse(shown, Code.STOPPING)
+    table.refuse(asked, Code.STOPPING)
+    assert table.outcomes == []
+    table.wait(SECOND)
+    table.answer(table.take("present"))
+    again = table.take("get")
+    assert again.endpoint != asked.endpoint
+    table.answer(again, found=False)
+    assert table.outcomes[0][0] is not None
+
+
 def test_a_node_that_refused_the_certificate_is_not_preferred() -> None:
     table = Table(2, certificate=b"text")
     table.start("get")
