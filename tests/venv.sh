@@ -2,7 +2,7 @@
 # Make the virtual environment $2 with the Python $1. Empty: the system's, else `python3`.
 #
 # The system's first, for its distribution builds it with profile-guided optimisation. One that
-# pyenv built by default costs the nodes a quarter to a third more CPU an operation.
+# pyenv built by default costs the nodes a third to a half more CPU a put (measured).
 # A bare Debian or Ubuntu has python3 without venv: root installs it, anybody else is told the one
 # command, if there is no other Python that would do.
 set -eu
