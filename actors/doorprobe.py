@@ -46,9 +46,10 @@ def draw_key_pair() -> KeyPair:
 
 def probe(context: Context, doors: Entrances, own: KeyPair, stranger: KeyPair) -> None:
     """Raise `Fault` (DOOR_OPEN) unless both doors behave: within milliseconds, or as long as the
-    machine lets it wait. `stranger` is the key that the gateway's bound on guests does not count.
+    machine lets it wait. `stranger` is the key that the doorkeeper refuses for good, and that the
+    gateway's bound on guests does not count.
     """
-    if _shakes_hands(context, doors.peer, doors.peer_key, draw_key_pair()):
+    if _shakes_hands(context, doors.peer, doors.peer_key, stranger):
         raise Fault(Ending.DOOR_OPEN, f"the peer port {doors.peer} lets a random key in")
     if not _shakes_hands(context, doors.peer, doors.peer_key, own):
         raise Fault(Ending.DOOR_OPEN, f"the peer port {doors.peer} refuses this node's own key")

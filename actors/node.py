@@ -20,6 +20,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
+from zmq.utils import z85
 
 from actors.announcer import Announcer
 from actors.assembly import Actors, Plan, assemble
@@ -266,7 +267,12 @@ class Node:
         context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
         self._context = context
         secure = self._credentials.is_secure
-        self._doorkeeper = Doorkeeper(context, self._credentials.doors.peers, insecure=not secure)
+        self._doorkeeper = Doorkeeper(
+            context,
+            self._credentials.doors.peers,
+            insecure=not secure,
+            trial_key=z85.decode(self._stranger.public),
+        )
         self._doorkeeper.start()
         self._boxes = {which: Mailbox(context, which) for which in _STOP_ORDER}
         self._quiet = Mailbox(context, Local.CONSENSUS, quiet=True)
