@@ -6,7 +6,7 @@ one that did would hang every later handshake.
 
     peer port     keys of verified node certificates; the User-Id is the node's name. Others get
                   300, which libzmq tries again: a key may be admitted yet (a 400 would silence it).
-                  libzmq may tell of a 300 only after 3 s (measured), when it gives the handshake up;
+                  libzmq may tell of a 300 only when it gives the handshake up, after 3 s;
                   so the key with which the node tries its own door gets 400, which it hears at once
     client port   any key; the User-Id is the key (Z85), and whoever has not shown a certificate for
                   it is a guest, who may do nothing else

@@ -44,6 +44,7 @@ from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
 from dkv.messages import Probe, Probed, Roster, Say, Stop, Stopped
 
 if TYPE_CHECKING:
+    from actors.metrics import Exposition
     from actors.monitor import Monitor
 
 _STOP_ORDER = (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG)
@@ -83,6 +84,7 @@ class Node:
         self._garbage = Garbage()
         self._began_us = time.monotonic_ns() // 1_000
         self._monitor: Monitor | None = None
+        self._exposition: Exposition | None = None
 
     # == start ===================================================================================
     def run(self) -> int:
@@ -229,12 +231,20 @@ class Node:
         return waiting
 
     def _open_monitor(self, actors: Actors) -> None:
-        """Only where it is asked for: its library takes as long to load as all of the node."""
-        address = self._settings.metrics
-        if address is None:
+        """Only where it is asked for. The library of metrics is loaded by the first who wants them,
+        on the monitor's thread: a start need not wait for it."""
+        if self._settings.metrics is None:
             return
-        from actors.metrics import Exposition, Sources
         from actors.monitor import Monitor
+
+        def render() -> bytes:
+            self._exposition = self._exposition or self._expose(actors)
+            return self._exposition.text()
+
+        self._monitor = Monitor(self._settings.metrics, render, self._events.put)
+
+    def _expose(self, actors: Actors) -> "Exposition":
+        from actors.metrics import Exposition, Sources
 
         consensus, gateway, journal = actors.consensus, actors.gateway, self._journal
         sources = Sources(
@@ -259,7 +269,7 @@ class Node:
             lambda: self._ends,
             self._directory.folder,
         )
-        self._monitor = Monitor(address, Exposition(sources).text, self._events.put)
+        return Exposition(sources)
 
     def _open(self, actors: Actors) -> None:
         """Doorkeeper, mailboxes, ports, shells: nothing is bound before the doorkeeper runs."""
