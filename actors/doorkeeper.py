@@ -44,9 +44,16 @@ class Doorkeeper(threading.Thread):
         self.counters = Counters()
         self._insecure = insecure
         self._trial_key = trial_key
+        self._arrivals: list[set[str]] = []
         self._socket = context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.bind(_ENDPOINT)
+
+    def arrivals(self) -> set[str]:
+        """A new set, into which each member that is let in from now on is put; who reads it takes
+        them out."""
+        self._arrivals.append(set())
+        return self._arrivals[-1]
 
     def run(self) -> None:
         """Until the context ends."""
@@ -83,4 +90,6 @@ class Doorkeeper(threading.Thread):
         name = self.peers.get(key) if domain == PEER_DOMAIN else None
         if name is None:
             return b"400" if key == self._trial_key else b"300", b"not a member's key, for now", b""
+        for each in self._arrivals:
+            each.add(name)
         return b"200", b"OK", name.encode()

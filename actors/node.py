@@ -334,7 +334,14 @@ class Node:
         log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
         machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])
         thinkers, keeper = (
-            Transport(self._context, settings.name, credentials.peer_keys, frame_max, counters)
+            Transport(
+                self._context,
+                settings.name,
+                credentials.peer_keys,
+                frame_max,
+                counters,
+                self._doorkeeper.arrivals(),
+            )
             for counters in (actors.consensus.counters, actors.log.counters)
         )
         self._transports += [thinkers, keeper]

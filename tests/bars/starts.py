@@ -1,10 +1,10 @@
 """How long a node of a running cluster takes from the start of its process until it is ready.
 
-    python -m tests.bars.starts [--trials 7]
+    python -m tests.bars.starts [--trials 7] [--away 3]
 
-A follower of three is killed and started again, in turn without a metrics port and with one. Prints
-the medians: until its client port takes a connection, until it answers a linearizable read (with
-the port: until `/readyz` says 200), and the processor time that it has used by then.
+A follower of three is killed and started again after `--away` seconds, in turn without a metrics
+port and with one. Prints the medians: until its client port takes a connection, until it answers a
+linearizable read (with the port: until `/readyz` says 200), and the processor time used by then.
 """
 
 import argparse
@@ -73,6 +73,7 @@ def _cpu_s(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bars.starts")
     parser.add_argument("--trials", type=int, default=7)
+    parser.add_argument("--away", type=float, default=3.0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dkv-bar-") as folder, Cluster(Path(folder)) as cluster:
         cluster.start()
@@ -84,6 +85,7 @@ def main() -> None:
         for _ in range(given.trials):
             for each, found in starts.items():
                 cluster.kill(node)
+                time.sleep(given.away)
                 found.append(start(cluster, node, each))
         for each, found in starts.items():
             listens, ready, cpu = (median(values) for values in zip(*found, strict=True))
