@@ -116,6 +116,7 @@ class Node:
         """Who the members are, and what makes the cluster; an empty disk that is to join asks."""
         settings, authority = self._settings, self._credentials.doors.authority
         self._introduced: Introduced | None = None
+        self._keys: dict[str, bytes] = self._noted("keys") or {}
         self._members = self._known_members()
         self._founding = Founding(authority, settings.token, tuple(self._members))
         if self._joining is None or self._noted("joined"):
@@ -123,7 +124,7 @@ class Node:
         known = self._introduced = self._joining.introduce()
         if known.founding.authority != authority:
             raise Fault(Ending.NOT_JOINED, "that cluster has certificates of another authority")
-        self._founding = known.founding
+        self._founding, self._keys = known.founding, known.keys
         self._members = {**known.addresses, **self._members}
 
     def _noted(self, what: str) -> Any:
@@ -152,11 +153,10 @@ class Node:
 
     def _make_roster(self) -> Roster:
         doors, told = self._credentials.doors, self._introduced
-        keys = {**(told.keys if told else {}), **doors.keys}
         clients = {**(told.clients if told else {}), **self._settings.advertised}
         return Roster(
             tuple(
-                (name, str(address), keys.get(name, b""), str(clients.get(name, "")))
+                (name, str(address), doors.keys.get(name, b""), str(clients.get(name, "")))
                 for name, address in self._members.items()
             )
         )
@@ -193,6 +193,7 @@ class Node:
             self._credentials.read_member if secure else None,
             settings.policy,
             settings.slow_us,
+            keys=self._keys,
         )
         folder = self._directory
         margin = folder.margin()  # first: on a full disk it gives up the reserve, to start with
@@ -200,7 +201,7 @@ class Node:
         actors = assemble(plan, self._journal, folder.witness(), margin, folder, self._rng)
         if self._joining is not None and self._introduced is not None:
             self._joining.join(actors.disk)
-            self._note(joined=True)
+            self._note(joined=True, keys=self._keys)
         return actors
 
     def _facts(self) -> dict[str, Any]:
