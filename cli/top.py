@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.everyone import alone, chosen
+from cli.everyone import Roll, alone
 from cli.figures import time_words
 from cli.options import Choices, SharedOptions
 from cli.output import Record, json_text
@@ -54,42 +54,30 @@ def top(run: Choices, nodes: tuple[str, ...], interval: float, once: bool) -> No
 
 async def _top(run: Choices, nodes: tuple[str, ...], interval: float, once: bool) -> None:
     options = run.client_options()
-    names = await chosen(options, nodes)
-    clients = {a: alone(options, a, max(_TIMEOUT_S, interval)) for a in names}
-    try:
-        before = await _ask_all(clients)
-        if run.form != "table" or once:
-            await _print(run.form, clients, names, before, interval, once)
-        else:
-            await _show(clients, names, before, interval)
-    finally:
-        await asyncio.gather(*(kv.close() for kv in clients.values()))
+    async with Roll(options, nodes) as roll:
+        watch = Watch(options, roll, max(_TIMEOUT_S, interval))
+        try:
+            await watch.ask()
+            if run.form != "table" or once:
+                await _print(run.form, watch, interval, once)
+            else:
+                await _show(watch, interval)
+        finally:
+            await watch.close()
 
 
-async def _show(
-    clients: dict[str, AsyncClient], names: dict[str, str], before: "Sample", interval: float
-) -> None:
+async def _show(watch: "Watch", interval: float) -> None:
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(interval)
-            now = await _ask_all(clients)
-            live.update(frame(records(before, now, names)), refresh=True)
-            before = now
+            live.update(frame(await watch.ask()), refresh=True)
 
 
-async def _print(
-    form: str,
-    clients: dict[str, AsyncClient],
-    names: dict[str, str],
-    before: "Sample",
-    interval: float,
-    once: bool,
-) -> None:
+async def _print(form: str, watch: "Watch", interval: float, once: bool) -> None:
     while True:
         await asyncio.sleep(interval)
-        now = await _ask_all(clients)
-        found = records(before, now, names)
+        found = await watch.ask()
         if form == "table":
             console = Console(highlight=False)
             width = console.width if console.is_terminal else _PIPE_CELLS
@@ -98,7 +86,6 @@ async def _print(
             click.echo(json_text({"wall": time.time_ns() // 1_000_000, "nodes": found}))
         if once:
             return
-        before = now
 
 
 # -- asking --------------------------------------------------------------------------------------
@@ -111,20 +98,41 @@ class Sample:
         self.silent: dict[str, str] = {}
 
 
-async def _ask_all(clients: dict[str, AsyncClient]) -> Sample:
-    sample = Sample()
+class Watch:
+    """A client of each node that is on the roll, and what all said last."""
 
-    async def ask(address: str, kv: AsyncClient) -> None:
-        try:
-            found = await kv.status(0)
-            sample.known[address] = time.monotonic(), found
-        except Denied:
-            raise
-        except RequestError as error:
-            sample.silent[address] = str(error)
+    def __init__(self, options: dict[str, Any], roll: Roll, timeout_s: float) -> None:
+        self._options, self._roll, self._timeout_s = options, roll, timeout_s
+        self._clients: dict[str, AsyncClient] = {}
+        self._before = Sample()
 
-    await asyncio.gather(*(ask(address, kv) for address, kv in clients.items()))
-    return sample
+    async def ask(self) -> list[Record]:
+        """A record a node: what has grown since it was asked before."""
+        names = self._roll.names
+        for address in names.keys() - self._clients.keys():
+            self._clients[address] = alone(self._options, address, self._timeout_s)
+        for address in self._clients.keys() - names.keys():
+            await self._clients.pop(address).close()
+        now = Sample()
+        await asyncio.gather(
+            self._roll.look(), *(_ask(now, a, kv) for a, kv in self._clients.items())
+        )
+        found = records(self._before, now, names)
+        self._before = now
+        return found
+
+    async def close(self) -> None:
+        await asyncio.gather(*(kv.close() for kv in self._clients.values()))
+
+
+async def _ask(sample: Sample, address: str, kv: AsyncClient) -> None:
+    try:
+        found = await kv.status(0)
+        sample.known[address] = time.monotonic(), found
+    except Denied:
+        raise
+    except RequestError as error:
+        sample.silent[address] = str(error)
 
 
 # -- figures -------------------------------------------------------------------------------------
