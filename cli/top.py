@@ -6,6 +6,7 @@ counts: what is shown is what its counters grew by, over the time between.
 
 import asyncio
 import time
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from cli.figures import time_words
 from cli.options import Choices, SharedOptions
 from cli.output import Record, json_text
 from dkv.client import AsyncClient, Denied, RequestError
+from dkv.counters import percentile_us
 
 ACTORS = ("gateway", "consensus", "log", "machine")
 _TIMEOUT_S = 1.0
@@ -80,8 +82,9 @@ async def _print(form: str, watch: "Watch", interval: float, once: bool) -> None
         found = await watch.ask()
         if form == "table":
             console = Console(highlight=False)
-            width = console.width if console.is_terminal else _PIPE_CELLS
-            console.print(frame(found), width=width)
+            if not console.is_terminal:
+                console.width = _PIPE_CELLS
+            console.print(frame(found))
         else:
             click.echo(json_text({"wall": time.time_ns() // 1_000_000, "nodes": found}))
         if once:
@@ -166,6 +169,7 @@ def _record(then: Status, now: Status, seconds: float, furthest: int) -> Record:
         "lag": furthest - machine["applied"],
         "commands_per_s": commands,
         "commands_per_entry": _share(commands, entries),
+        **_took(then, now, seconds),
         "cpu": None if cpu_us is None else cpu_us / 1_000_000,
         "sync_us": _share(sync_us, syncs),
         "in_flight": now["gateway"]["in_flight"],
@@ -174,6 +178,15 @@ def _record(then: Status, now: Status, seconds: float, furthest: int) -> Record:
         "state_bytes": machine["state_bytes"],
         "actors": {actor: _work(actor, then, now, seconds) for actor in ACTORS},
     }
+
+
+def _took(then: Status, now: Status, seconds: float) -> Record:
+    """Of the writes that it has answered meanwhile; an older node does not say."""
+    before, after = (status["gateway"].get("took", {}).get("write", ()) for status in (then, now))
+    grown = [late - early for early, late in zip_longest(before, after, fillvalue=0)]
+    counts = grown if seconds else ()
+    shares = (("p50", 0.5), ("p99", 0.99))
+    return {f"write_{name}_us": percentile_us(counts, share) for name, share in shares}
 
 
 def _work(actor: str, then: Status, now: Status, seconds: float) -> Record:
@@ -231,8 +244,9 @@ def _head(present: list[Record]) -> Text:
 
 
 def _nodes(present: list[Record]) -> Table:
-    heads = ("role", "commit", "lag", "cmd/s", "batch", "cpu", "sync", "keys")
+    heads = ("role", "commit", "lag", "cmd/s", "batch", "p50", "p99", "cpu", "sync", "keys")
     table = _table("node", *heads, "log", "state")
+    table.padding = (0, 1, 0, 0)  # many columns, and a terminal has 80 cells
     for r in present:
         style = "bold" if r["role"] == "leader" else ""
         table.add_row(
@@ -242,9 +256,10 @@ def _nodes(present: list[Record]) -> Table:
             Text(f"{r['lag']:,}", style="red" if r["lag"] > 1_000 else ""),
             _figure(r["commands_per_s"]),
             "" if r["commands_per_entry"] is None else f"{r['commands_per_entry']:.1f}",
+            *(_time(r[f"write_{share}_us"]) for share in ("p50", "p99")),
             "" if r["cpu"] is None else f"{r['cpu']:.0%}",
-            "" if r["sync_us"] is None else time_words(r["sync_us"]),
-            f"{r['keys']:,}",
+            _time(r["sync_us"]),
+            _size(r["keys"]),
             _size(r["log_bytes"]),
             _size(r["state_bytes"]),
         )
@@ -283,6 +298,13 @@ def _size(count: int) -> str:
             break
         number /= 1_000
     return f"{number:.1f}{unit}" if unit and number < 9.95 else f"{number:.0f}{unit}"
+
+
+def _time(us: float | None) -> str:
+    """Two or three digits: the columns are many."""
+    if us is None:
+        return ""
+    return f"{us / 1_000:.{1 if us < 9_950 else 0}f}ms" if us < 999_500 else f"{us / 1e6:.1f}s"
 
 
 def _figure(value: float | None) -> str:

@@ -102,9 +102,10 @@ def test_top_says_how_far_every_node_is_and_what_its_actors_do(
         assert node["lag"] < 1_000
         assert set(node["actors"]) == {"gateway", "consensus", "log", "machine"}
         assert all(0 <= actor["busy"] < 1.5 for actor in node["actors"].values())
+    assert max(node["write_p99_us"] or 0 for node in present) > 0
     assert " leads, term " in words
     assert " is away: " in words
-    for head in ("role", "cmd/s", "sync", "busy", "letters"):
+    for head in ("role", "cmd/s", "p99", "sync", "busy", "letters"):
         assert head in words
 
 
