@@ -62,6 +62,15 @@ def test_who_was_removed_stays_out_and_moves_nobody(cluster: Cluster) -> None:
     assert operator.leader() == leader
 
 
+def test_a_removed_learner_ends_though_nobody_writes_to_it_any_more(cluster: Cluster) -> None:
+    operator = Operator(cluster)
+    operator.invite("n4", learner=True)
+    cluster.wait_serving("n4")
+    operator.remove("n4")  # waits until it has ended
+    cluster.start("n4", join="")
+    assert cluster.wait("n4") == Ending.REMOVED
+
+
 def test_a_lost_disk_is_replaced_under_its_name(cluster: Cluster) -> None:
     operator = Operator(cluster)
     with cluster.client() as kv:
