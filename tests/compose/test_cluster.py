@@ -9,7 +9,14 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.compose.conftest import Step
 from tests.compose.load import Load
-from tests.compose.project import ALL, DASHBOARD_PORT, FOUNDERS, Project, run
+from tests.compose.project import (
+    ALL,
+    DASHBOARD_PORT,
+    FOUNDERS,
+    PATIENCE_S,
+    Project,
+    run,
+)
 
 IMAGE_BYTES_MAX = 120_000_000
 READY_S = 3.0
@@ -47,6 +54,12 @@ def test_a_node_is_confined_and_has_no_keys_but_its_own(project: Project) -> Non
     assert host["Memory"] > 0
     keys = project.compose("exec", "-T", "n1", "sh", "-c", "cd /certs; ls *.key").split()
     assert keys == ["n1.key", "server.key"]
+
+
+def test_the_engine_finds_a_ready_node_healthy(project: Project) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while project.inspect("n1")["State"]["Health"]["Status"] != "healthy":
+        assert time.monotonic() < give_up, project.inspect("n1")["State"]["Health"]
 
 
 def test_writes_through_any_node(project: Project, load: Load, step: Step) -> None:
