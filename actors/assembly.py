@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     release: Release = THIS
     keys: Mapping[str, bytes] = MappingProxyType({})
 
-    def told(self, *, is_formed: bool) -> Roster:
+    def told(self, is_formed: bool) -> Roster:
         """The roster. `keys` are members', as they were when this node joined: they count only
         until its log says who the members are."""
         if is_formed:
@@ -110,8 +110,7 @@ def _assemble(
     cluster = found.founding.cluster_id()
     charter = Charter(found.founding, limits, cluster, hard.genesis_check, plan.folder)
     counters = [Counters() for _ in range(4)]
-    roster = plan.told(is_formed=found.start.reigns[-1].is_formed)
-    told = (plan.timing, roster, rng, counters[0])
+    told = (plan.timing, plan.told(found.start.reigns[-1].is_formed), rng, counters[0])
     consensus = Consensus(
         *(found.start, boot, charter, *told),
         retention=plan.retention,

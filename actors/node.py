@@ -38,6 +38,7 @@ from actors.shell import ANSWERS_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shel
 from actors.transport import Transport
 from dkv.address import Local
 from dkv.config import Settings, check_settings
+from dkv.counters import Counters
 from dkv.errors import DkvError, Ending, Fault
 from dkv.ids import Address, Founding, parse_address
 from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
@@ -335,22 +336,21 @@ class Node:
         log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
         machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])
         thinkers, keeper = (
-            Transport(
-                self._context,
-                settings.name,
-                credentials.peer_keys,
-                frame_max,
-                counters,
-                self._doorkeeper.arrivals(),
-            )
+            self._transport(counters, frame_max)
             for counters in (actors.consensus.counters, actors.log.counters)
         )
-        self._transports += [thinkers, keeper]
         self._shells += [
             self._shell("thinkers", [consensus, gateway], thinkers, client_port),
             self._shell("log", [log], keeper, None),
             self._shell("machine", [machine], None, None),
         ]
+
+    def _transport(self, counters: Counters, frame_bytes_max: int) -> Transport:
+        keys, came = self._credentials.peer_keys, self._doorkeeper.arrivals()
+        name = self._settings.name
+        made = Transport(self._context, name, keys, frame_bytes_max, counters, came)
+        self._transports.append(made)
+        return made
 
     def _shell(
         self, name: str, desks: list[Desk], transport: Transport | None, port: ClientPort | None
