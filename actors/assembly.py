@@ -4,8 +4,9 @@ Owns: creating or believing a directory, comparing it with what this node was to
 actors. Must never know sockets, threads or SQLite: the simulator assembles its nodes with this too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from actors import recovery
@@ -52,6 +53,17 @@ class Plan(NamedTuple):
     policy: Policy = Policy()
     slow_us: int = 0
     release: Release = THIS
+    keys: Mapping[str, bytes] = MappingProxyType({})
+
+    def told(self, is_formed: bool) -> Roster:
+        """The roster. `keys` are members', as they were when this node joined: they count only
+        until its log says who the members are."""
+        if is_formed:
+            return self.roster
+        members = self.roster.members
+        return Roster(
+            tuple((n, peer, key or self.keys.get(n, b""), c) for n, peer, key, c in members)
+        )
 
 
 class Actors(NamedTuple):
@@ -98,7 +110,7 @@ def _assemble(
     cluster = found.founding.cluster_id()
     charter = Charter(found.founding, limits, cluster, hard.genesis_check, plan.folder)
     counters = [Counters() for _ in range(4)]
-    told = (plan.timing, plan.roster, rng, counters[0])
+    told = (plan.timing, plan.told(found.start.reigns[-1].is_formed), rng, counters[0])
     consensus = Consensus(
         *(found.start, boot, charter, *told),
         retention=plan.retention,

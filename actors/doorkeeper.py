@@ -5,7 +5,9 @@ CURVE port lets everybody in. Must never know what a connection is used for. No 
 one that did would hang every later handshake.
 
     peer port     keys of verified node certificates; the User-Id is the node's name. Others get
-                  300, which libzmq tries again: a key may be admitted yet (a 400 would silence it)
+                  300, which libzmq tries again: a key may be admitted yet (a 400 would silence it).
+                  libzmq may tell of a 300 only when it gives the handshake up, after 3 s;
+                  so the key with which the node tries its own door gets 400, which it hears at once
     client port   any key; the User-Id is the key (Z85), and whoever has not shown a certificate for
                   it is a guest, who may do nothing else
     insecure      everybody is "insecure": the same doors, for the NULL mechanism
@@ -28,14 +30,30 @@ _KEY_BYTES = 32
 class Doorkeeper(threading.Thread):
     """`peers`: Curve public key (32 bytes) → node name; replaced as a whole, never changed."""
 
-    def __init__(self, context: Context, peers: Mapping[bytes, str], *, insecure: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        peers: Mapping[bytes, str],
+        *,
+        insecure: bool,
+        trial_key: bytes = b"",
+    ) -> None:
+        """`trial_key`: the node's own stranger."""
         super().__init__(name="doorkeeper", daemon=True)
         self.peers = peers
         self.counters = Counters()
         self._insecure = insecure
+        self._trial_key = trial_key
+        self._arrivals: list[set[str]] = []
         self._socket = context.socket(zmq.ROUTER)
         self._socket.set(zmq.LINGER, 0)
         self._socket.bind(_ENDPOINT)
+
+    def arrivals(self) -> set[str]:
+        """A new set, into which each member that is let in from now on is put; who reads it takes
+        them out."""
+        self._arrivals.append(set())
+        return self._arrivals[-1]
 
     def run(self) -> None:
         """Until the context ends."""
@@ -71,5 +89,7 @@ class Doorkeeper(threading.Thread):
             return b"200", b"OK", z85.encode(key)
         name = self.peers.get(key) if domain == PEER_DOMAIN else None
         if name is None:
-            return b"300", b"not a member's key, for now", b""
+            return b"400" if key == self._trial_key else b"300", b"not a member's key, for now", b""
+        for each in self._arrivals:
+            each.add(name)
         return b"200", b"OK", name.encode()

@@ -8,11 +8,11 @@ every stranger in and works otherwise, so nobody would notice.
 """
 
 import time
+from struct import Struct
 from typing import NamedTuple
 
 import msgpack
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from actors.mailbox import Context
 from actors.port import KeyPair
@@ -23,6 +23,7 @@ from dkv.requests import PROTOCOL, pack_command
 _PATIENCE_S = 15.0  # for a handshake: the machine may have other work
 _ANSWER_S = 5.0
 _HANDSHAKE_MS = 5_000
+_EVENT = Struct("=H")  # how a monitor's message begins (zmq_socket_monitor(3))
 _VERDICTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -46,9 +47,10 @@ def draw_key_pair() -> KeyPair:
 
 def probe(context: Context, doors: Entrances, own: KeyPair, stranger: KeyPair) -> None:
     """Raise `Fault` (DOOR_OPEN) unless both doors behave: within milliseconds, or as long as the
-    machine lets it wait. `stranger` is the key that the gateway's bound on guests does not count.
+    machine lets it wait. `stranger` is the key that the doorkeeper refuses for good, and that the
+    gateway's bound on guests does not count.
     """
-    if _shakes_hands(context, doors.peer, doors.peer_key, draw_key_pair()):
+    if _shakes_hands(context, doors.peer, doors.peer_key, stranger):
         raise Fault(Ending.DOOR_OPEN, f"the peer port {doors.peer} lets a random key in")
     if not _shakes_hands(context, doors.peer, doors.peer_key, own):
         raise Fault(Ending.DOOR_OPEN, f"the peer port {doors.peer} refuses this node's own key")
@@ -91,7 +93,9 @@ def _shakes_hands(context: Context, to: Address, server_key: bytes, keys: KeyPai
                 Ending.DOOR_OPEN,
                 f"the peer port {to} answers no handshake within {_PATIENCE_S:.0f} s",
             )
-        return bool(recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        what, _endpoint = monitor.recv_multipart()  # zmq.utils.monitor would load asyncio
+        (event,) = _EVENT.unpack_from(what)
+        return bool(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
     finally:
         socket.disable_monitor()
         monitor.close(0)

@@ -615,7 +615,11 @@ class Gateway:
             return
         self._ledger.close(pending)
         self._note(pending)
-        own = {"in_flight": self._ledger.count, "counters": self.counters.facts()}
+        own = {
+            "in_flight": self._ledger.count,
+            "took": self.outcomes.took(),
+            "counters": self.counters.facts(),
+        }
         status = {"node": {"name": self._node, **self._facts()}, "gateway": own, **gathered}
         self._out.append(replies.result(pending.asked.slip, self._node, 0, status))
 

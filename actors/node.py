@@ -20,6 +20,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
+from zmq.utils import z85
 
 from actors.announcer import Announcer
 from actors.assembly import Actors, Plan, assemble
@@ -37,12 +38,14 @@ from actors.shell import ANSWERS_BUDGET, MAILBOX_BUDGET, PEER_BUDGET, Desk, Shel
 from actors.transport import Transport
 from dkv.address import Local
 from dkv.config import Settings, check_settings
+from dkv.counters import Counters
 from dkv.errors import DkvError, Ending, Fault
 from dkv.ids import Address, Founding, parse_address
 from dkv.limits import client_frame_bytes_max, peer_frame_bytes_max
 from dkv.messages import Probe, Probed, Roster, Say, Stop, Stopped
 
 if TYPE_CHECKING:
+    from actors.metrics import Exposition
     from actors.monitor import Monitor
 
 _STOP_ORDER = (Local.GATEWAY, Local.CONSENSUS, Local.MACHINE, Local.LOG)
@@ -82,6 +85,7 @@ class Node:
         self._garbage = Garbage()
         self._began_us = time.monotonic_ns() // 1_000
         self._monitor: Monitor | None = None
+        self._exposition: Exposition | None = None
 
     # == start ===================================================================================
     def run(self) -> int:
@@ -113,6 +117,7 @@ class Node:
         """Who the members are, and what makes the cluster; an empty disk that is to join asks."""
         settings, authority = self._settings, self._credentials.doors.authority
         self._introduced: Introduced | None = None
+        self._keys: dict[str, bytes] = self._noted("keys") or {}
         self._members = self._known_members()
         self._founding = Founding(authority, settings.token, tuple(self._members))
         if self._joining is None or self._noted("joined"):
@@ -120,7 +125,7 @@ class Node:
         known = self._introduced = self._joining.introduce()
         if known.founding.authority != authority:
             raise Fault(Ending.NOT_JOINED, "that cluster has certificates of another authority")
-        self._founding = known.founding
+        self._founding, self._keys = known.founding, known.keys
         self._members = {**known.addresses, **self._members}
 
     def _noted(self, what: str) -> Any:
@@ -149,11 +154,10 @@ class Node:
 
     def _make_roster(self) -> Roster:
         doors, told = self._credentials.doors, self._introduced
-        keys = {**(told.keys if told else {}), **doors.keys}
         clients = {**(told.clients if told else {}), **self._settings.advertised}
         return Roster(
             tuple(
-                (name, str(address), keys.get(name, b""), str(clients.get(name, "")))
+                (name, str(address), doors.keys.get(name, b""), str(clients.get(name, "")))
                 for name, address in self._members.items()
             )
         )
@@ -190,6 +194,7 @@ class Node:
             self._credentials.read_member if secure else None,
             settings.policy,
             settings.slow_us,
+            keys=self._keys,
         )
         folder = self._directory
         margin = folder.margin()  # first: on a full disk it gives up the reserve, to start with
@@ -197,7 +202,7 @@ class Node:
         actors = assemble(plan, self._journal, folder.witness(), margin, folder, self._rng)
         if self._joining is not None and self._introduced is not None:
             self._joining.join(actors.disk)
-            self._note(joined=True)
+            self._note(joined=True, keys=self._keys)
         return actors
 
     def _facts(self) -> dict[str, Any]:
@@ -228,12 +233,20 @@ class Node:
         return waiting
 
     def _open_monitor(self, actors: Actors) -> None:
-        """Only where it is asked for: its library takes as long to load as all of the node."""
-        address = self._settings.metrics
-        if address is None:
+        """Only where it is asked for. The library of metrics is loaded by the first who wants them,
+        on the monitor's thread: a start need not wait for it."""
+        if self._settings.metrics is None:
             return
-        from actors.metrics import Exposition, Sources
         from actors.monitor import Monitor
+
+        def render() -> bytes:
+            self._exposition = self._exposition or self._expose(actors)
+            return self._exposition.text()
+
+        self._monitor = Monitor(self._settings.metrics, render, self._events.put)
+
+    def _expose(self, actors: Actors) -> "Exposition":
+        from actors.metrics import Exposition, Sources
 
         consensus, gateway, journal = actors.consensus, actors.gateway, self._journal
         sources = Sources(
@@ -258,7 +271,7 @@ class Node:
             lambda: self._ends,
             self._directory.folder,
         )
-        self._monitor = Monitor(address, Exposition(sources).text, self._events.put)
+        return Exposition(sources)
 
     def _open(self, actors: Actors) -> None:
         """Doorkeeper, mailboxes, ports, shells: nothing is bound before the doorkeeper runs."""
@@ -266,7 +279,12 @@ class Node:
         context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
         self._context = context
         secure = self._credentials.is_secure
-        self._doorkeeper = Doorkeeper(context, self._credentials.doors.peers, insecure=not secure)
+        self._doorkeeper = Doorkeeper(
+            context,
+            self._credentials.doors.peers,
+            insecure=not secure,
+            trial_key=z85.decode(self._stranger.public),
+        )
         self._doorkeeper.start()
         self._boxes = {which: Mailbox(context, which) for which in _STOP_ORDER}
         self._quiet = Mailbox(context, Local.CONSENSUS, quiet=True)
@@ -318,15 +336,21 @@ class Node:
         log = Desk(actors.log, [(box[Local.LOG], MAILBOX_BUDGET)])
         machine = Desk(actors.machine, [(box[Local.MACHINE], MAILBOX_BUDGET)])
         thinkers, keeper = (
-            Transport(self._context, settings.name, credentials.peer_keys, frame_max, counters)
+            self._transport(counters, frame_max)
             for counters in (actors.consensus.counters, actors.log.counters)
         )
-        self._transports += [thinkers, keeper]
         self._shells += [
             self._shell("thinkers", [consensus, gateway], thinkers, client_port),
             self._shell("log", [log], keeper, None),
             self._shell("machine", [machine], None, None),
         ]
+
+    def _transport(self, counters: Counters, frame_bytes_max: int) -> Transport:
+        keys, came = self._credentials.peer_keys, self._doorkeeper.arrivals()
+        name = self._settings.name
+        made = Transport(self._context, name, keys, frame_bytes_max, counters, came)
+        self._transports.append(made)
+        return made
 
     def _shell(
         self, name: str, desks: list[Desk], transport: Transport | None, port: ClientPort | None

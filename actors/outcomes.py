@@ -51,6 +51,10 @@ class Outcomes:
         done = {(op, "ok"): count for op, count in self.done.copy().items() if count}
         return done | self.failed.copy()
 
+    def took(self) -> dict[str, list[int]]:
+        """Durations by the way, as `Histogram` counts them."""
+        return {edge: histogram.filled for edge, histogram in self.durations.items()}
+
     def _tell(self, pending: Pending, code: Code, now_us: int) -> Say | None:
         self.slow += 1
         if self._said_us is not None and now_us - self._said_us < _QUIET_US:

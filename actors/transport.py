@@ -2,6 +2,10 @@
 
 Owns: one DEALER per member, made anew when its key or address changes. Must never know what it
 carries: sealed letters name a member, and only here does a name become an address and a key.
+
+ZeroMQ tries a node that is away more and more seldom, at last every 2 s, for a name that nobody has
+may be long asked for. Who has just come in at this node's door is there again: its link is made
+anew, so that a node that was restarted hears of its leader at once.
 """
 
 from zmq.utils import z85
@@ -20,12 +24,15 @@ class Transport:
         keys: Keys,
         frame_bytes_max: int,
         counters: Counters,
+        came: set[str],
     ) -> None:
+        """`came`: members that have connected to this node, put in by the doorkeeper's thread."""
         self.counters = counters
         self._keys = keys
         self._context = context
         self._node = node
         self._frame_bytes_max = frame_bytes_max
+        self._came = came
         self._links: dict[str, Link] = {}
         self._keys_of: dict[str, KeyPair | None] = {}
 
@@ -48,12 +55,14 @@ class Transport:
                 own,
             ):
                 continue
-            if link is not None:
-                link.close()
             self._keys_of[name] = own
-            self._links[name] = Link(
-                self._context, endpoint, own, server_key, self._frame_bytes_max
-            )
+            self._connect(name, endpoint, server_key)
+
+    def _connect(self, name: str, endpoint: str, server_key: bytes) -> None:
+        if name in self._links:
+            self._links[name].close()
+        own = self._keys_of[name]
+        self._links[name] = Link(self._context, endpoint, own, server_key, self._frame_bytes_max)
 
     def post(self, member: str, frame: bytes) -> None:
         link = self._links.get(member)
@@ -61,6 +70,11 @@ class Transport:
             self.counters.add("frames_dropped_member_unknown")
         elif not link.post(frame):
             self.counters.add("frames_dropped_pipe_full")
+            if member in self._came:
+                self._came.discard(member)
+                self._connect(member, *link.target)
+        elif self._came:
+            self._came.discard(member)
 
     def close(self) -> None:
         for link in self._links.values():

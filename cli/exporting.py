@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from cli.endings import Ended, Exit
 from cli.keys import BYTES
 from cli.options import Choices, SharedOptions
-from cli.output import json_text, note
+from cli.output import counted, json_text, note
 from dkv.client import Client
 
 
@@ -40,7 +40,7 @@ def export_keys(run: Choices, path: Path, prefix: bytes, revision: int | None, f
     """
     with run.client() as kv, _open(path, force) as out:
         count, at = _export(kv, out, prefix, revision)
-    note(f"exported {count:,} keys as of revision {at}")
+    note(f"exported {counted(count, 'key')} as of revision {at}")
 
 
 def _export(kv: Client, out: IO[bytes], prefix: bytes, revision: int | None) -> tuple[int, int]:

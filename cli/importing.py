@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.endings import Ended, Exit, exit_of
 from cli.keys import BYTES
 from cli.options import Choices, SharedOptions
-from cli.output import emit, from_json, shown
+from cli.output import counted, emit, from_json, shown
 from dkv.client import AsyncClient, Invalid, Uncertain
 from dkv.errors import RequestError
 
@@ -213,7 +213,7 @@ def import_keys(run: Choices, path: Path, prefix: bytes) -> None:
             asyncio.run(_import(run, path, prefix, tally))
         except KeyboardInterrupt:
             more = f"; {n} more may have been put" if (n := len(tally.under_way)) else ""
-            words = f"interrupted after {tally.put:,} keys{more}"
+            words = f"interrupted after {counted(tally.put, 'key')}{more}"
             raise Ended(words, Exit.INTERRUPTED) from None
     _conclude(run, tally)
 
@@ -257,7 +257,7 @@ def _conclude(run: Choices, tally: Tally) -> None:
         names = ", ".join(map(shown, tally.unknown[:_NAMED]))
         more = ", ..." if len(tally.unknown) > _NAMED else ""
         raise Ended(
-            f"{tally.error} Not known of {len(tally.unknown)} keys ({names}{more}): "
+            f"{tally.error} Not known of {counted(len(tally.unknown), 'key')} ({names}{more}): "
             "import again, which is safe",
             Exit.UNKNOWN,
         )

@@ -14,7 +14,7 @@ import click
 
 from cli.endings import Ended, Exit
 from cli.options import Choices, SharedOptions
-from cli.output import Record, Table, emit, json_text, note, shown, write_raw
+from cli.output import Record, Table, counted, emit, json_text, note, shown, write_raw
 from dkv.client import Client, Item, Page, Uncertain
 from dkv.errors import RequestError
 from dkv.limits import LIST_LIMIT_DEFAULT, MIB
@@ -170,7 +170,7 @@ def _delete_prefix(kv: Client, prefix: bytes, yes: bool) -> int:
             if not gone:
                 raise
             ending = Exit.UNKNOWN if isinstance(error, Uncertain) else Exit.UNMET
-            raise Ended(f"{gone:,} keys were deleted, then: {error}", ending) from None
+            raise Ended(f"Deleted {counted(gone, 'key')}, then: {error}", ending) from None
         gone, more = gone + step.count, step.more
     return gone
 
@@ -179,7 +179,7 @@ def _ask(count: int, prefix: bytes) -> None:
     if not count:
         return
     which = f"that begin with {shown(prefix)}" if prefix else "there are in the cluster"
-    words = f"Delete the {count:,} keys {which}?"
+    words = f"Delete {counted(count, 'key')}, all {which}?"
     if not sys.stdin.isatty():
         raise Ended(f"{words} Nobody is there to answer: give --yes", Exit.USAGE)
     if not click.confirm(words, err=True):

@@ -17,7 +17,7 @@ import click
 
 from cli.endings import Ended, Exit
 from cli.options import Choices, SharedOptions
-from cli.output import emit, note, shown
+from cli.output import counted, emit, note, shown
 from dkv.client import AsyncClient, RequestError
 from dkv.client.recording import AsyncRecorder, merged
 from dkv.errors import Code, Misconfigured
@@ -190,7 +190,7 @@ def _counted(done: Run, report: Report) -> str:
     reads = sum(o.op == "get" for o in done.history)
     nodes = ", ".join(f"{name} {count:,}" for name, count in sorted(_nodes(done).items()))
     return (
-        f"{report.operations:,} operations on {report.keys} keys: {reads:,} reads, "
+        f"{report.operations:,} operations on {counted(report.keys, 'key')}: {reads:,} reads, "
         f"{report.operations - reads:,} writes; answered by {nodes}. {report.unknown} with an "
         f"unknown outcome (they may have happened), {done.refused} refused."
     )

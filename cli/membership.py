@@ -16,7 +16,7 @@ from cli import outlook
 from cli.endings import Ended, Exit
 from cli.options import Choices, Group
 from cli.outlook import Step
-from cli.output import emit_rows, note
+from cli.output import counted, emit_rows, note
 from dkv.client import Client, RequestError
 from dkv.errors import Code
 
@@ -187,7 +187,8 @@ def _await(kv: Client, name: str, role: str, patience_s: float) -> None:
             if found["role"] in (role, "leader"):
                 note(f"{name} is a {role}")
                 return
-            behind = f", {found['lag_entries']:,} entries behind" if found["lag_entries"] else ""
+            lag = found["lag_entries"]
+            behind = f", {counted(lag, 'entry', 'entries')} behind" if lag else ""
             done = found["match"] or 0
             words = f"{name}: {found['role']}{behind}"
             bar.update(task, description=words, completed=done, total=survey["commit"] or None)

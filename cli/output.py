@@ -22,6 +22,11 @@ _ROOM_MIN = 16  # cells that the last column of a table keeps on a narrow termin
 Record = dict[str, Any]
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """`1 key`, `2 keys`; `several` where it is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 # -- bytes as text -------------------------------------------------------------------------------
 def shown(value: bytes | str, keep: str = "") -> str:
     r"""For people: `\xNN` is a byte that is not UTF-8 or a control character, `\uNNNN` another

@@ -13,6 +13,7 @@ import click
 
 from actors.surviving import Loss, Survivor, forwarded, furthest, loss, save
 from cli.inspection import copy_of
+from cli.output import counted
 from cli.restore import Told, cluster_options, draw_salt, make_member
 from cli.snapshot import growing_file
 from dkv.errors import Ending, Fault, Misconfigured
@@ -70,11 +71,11 @@ def recover(
 def _save(folder: Path, file: Path) -> None:
     with copy_of(folder) as copy, growing_file(file) as growing, forwarded(copy) as (it, state):
         save(state, growing, time.time_ns() // 1_000_000)
-    click.echo(f"\nTaken: {folder}, {it.keys:,} keys, revision {it.revision}.")
+    click.echo(f"\nTaken: {folder}, {counted(it.keys, 'key')}, revision {it.revision}.")
     if it.unsure:
         click.echo(
-            f"Its last {it.unsure} entries were never known there to be committed; they are kept, "
-            "for any of them may have been acknowledged."
+            f"Kept too: {counted(it.unsure, 'entry', 'entries')} at its end, never known there to "
+            "be committed, which may have been acknowledged."
         )
 
 
@@ -127,7 +128,7 @@ def _tell(survivor: Survivor, lost: Loss) -> None:
         "last entry": f"index {last.index}, term {last.term}",
         "witness": f"knows entry {survivor.witnessed} committed",
         "applied": survivor.applied,
-        "not known committed": f"{survivor.unsure} entries at the end",
+        "not known committed": f"{counted(survivor.unsure, 'entry', 'entries')} at the end",
         "revision": survivor.revision,
         "keys": survivor.keys,
         "would lose": words_of(lost),
@@ -141,7 +142,13 @@ def words_of(lost: Loss) -> str:
     """Of choosing this one rather than the furthest."""
     if not lost.entries:
         return "nothing that another one here holds"
-    words = f"{lost.entries} entries behind {lost.shared}, {lost.revisions} revisions"
+    words = (
+        f"{counted(lost.entries, 'entry', 'entries')} behind {lost.shared}, "
+        f"{counted(lost.revisions, 'revision')}"
+    )
     if lost.strange:
-        words += f"; {lost.strange} of its own entries are not known to the furthest"
+        words += (
+            f"; {lost.strange} of its own entries {'is' if lost.strange == 1 else 'are'} "
+            "not known to the furthest"
+        )
     return words

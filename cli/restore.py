@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import click
 
 from actors.restoring import restore as make_directory
+from cli.output import counted
 from cli.snapshot import believe, reading
 from dkv.errors import Misconfigured
 from dkv.ids import Founding, check_name, parse_members
@@ -109,7 +110,9 @@ def make_member(file: Path, folder: Path, name: str, founding: Founding) -> None
     contents = believe(file)
     with reading(file) as reader:
         make_directory(folder, name, founding, contents, reader.versions(), SystemRandom())
-    click.echo(f"{folder}: {name}, {contents.keys:,} keys, revision {contents.origin.revision}")
+    click.echo(
+        f"{folder}: {name}, {counted(contents.keys, 'key')}, revision {contents.origin.revision}"
+    )
     click.echo(f"cluster id  {founding.cluster_id().hex()}")
     click.echo(f"salt        {founding.salt.hex()}")
 

@@ -1,27 +1,24 @@
 """`dkv`: a node, three nodes to try, and a look into a data directory.
 
 Owns: the flags, their variables in the environment and in `.env`, and how a run ends: one clear
-line and an exit code of its own (`dkv.errors.Ending`). Must never know what a node does.
+line and an exit code of its own (`dkv.errors.Ending`). Must never know what a node does, nor import
+what a node can start without: imports are most of a start.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
-from dotenv import dotenv_values
 
 from actors.announcer import Announcer
+from actors.joining import Joining
 from actors.node import Crashed, Node
-from cli.inspection import inspect
-from cli.joining import Joiner
-from cli.local import local
-from cli.options import DURATION
-from cli.recover import recover
-from cli.restore import restore
+from cli.duration import DURATION
 from dkv import __version__
 from dkv.config import Files, Settings
 from dkv.errors import DkvError, Ending, Misconfigured
@@ -72,7 +69,28 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+class _Programs(click.Group):
+    """Commands whose modules are loaded when one of them is named, or asked for its help."""
+
+    _WHERE = {
+        "inspect": "cli.inspection",
+        "local": "cli.local",
+        "recover": "cli.recover",
+        "restore": "cli.restore",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._WHERE:
+            return None
+        found: click.Command = getattr(import_module(self._WHERE[cmd_name]), cmd_name)
+        return found
+
+
 @click.group(
+    cls=_Programs,
     invoke_without_command=True,
     context_settings={"auto_envvar_prefix": "DKV", "max_content_width": 100},
 )
@@ -215,8 +233,7 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
     settings = _settings(given)
     announcer = Announcer(settings.name, given["log_level"], given["log_format"])
     try:
-        joiner = Joiner(settings, announcer) if settings.join else None
-        code = Node(settings, announcer, joiner).run()
+        code = Node(settings, announcer, _joining(settings, announcer)).run()
     except (DkvError, Crashed) as error:
         _end(error, announcer)
     else:
@@ -224,10 +241,15 @@ def dkv(ctx: click.Context, /, **given: Any) -> None:
 
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-dkv.add_command(local)
-dkv.add_command(inspect)
-dkv.add_command(restore)
-dkv.add_command(recover)
+
+
+def _joining(settings: Settings, announcer: Announcer) -> Joining | None:
+    """Who joins is a client; the others do without one."""
+    if not settings.join:
+        return None
+    from cli.joining import Joiner
+
+    return Joiner(settings, announcer)
 
 
 # -- from flags to settings ----------------------------------------------------------------------
@@ -296,6 +318,10 @@ def _files(given: dict[str, Any]) -> Files | None:
 # -- the end of a run ----------------------------------------------------------------------------
 def _load_dotenv() -> None:
     """`.env` in this folder fills in DKV_… variables that are not set."""
+    if not os.path.exists(".env"):
+        return
+    from dotenv import dotenv_values
+
     for name, value in dotenv_values(".env").items():
         if name.startswith("DKV_") and value is not None:
             os.environ.setdefault(name, value)

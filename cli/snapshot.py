@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColum
 from actors.database import sync_folder
 from cli.endings import Ended, Exit
 from cli.options import Choices, Group
-from cli.output import Record, emit
+from cli.output import Record, counted, emit
 from dkv.client import Client
 from dkv.errors import Misconfigured
 from dkv.kv.backup import Contents, Reader, Writer, examine, origin_of
@@ -51,7 +51,7 @@ def save(run: Choices, file: Path, force: bool) -> None:
     with run.client() as kv, growing_file(file) as growing:
         writer, digest = _save(kv, growing)
     facts = {"file": str(file), "versions": writer.versions, "bytes": writer.bytes}
-    words = f"{file}: {writer.versions:,} versions, {decimal(writer.bytes)}"
+    words = f"{file}: {counted(writer.versions, 'version')}, {decimal(writer.bytes)}"
     emit(run.form, {**facts, "hash": digest.hex()}, f"{words}, hash {digest.hex()}")
 
 

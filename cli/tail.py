@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from cli.endings import Ended, Exit
-from cli.everyone import alone, chosen
+from cli.everyone import LOOK_S, Roll, alone
 from cli.figures import time_words
 from cli.keys import BYTES
 from cli.options import Choices, SharedOptions
@@ -66,10 +66,56 @@ async def _tail(
     run: Choices, nodes: tuple[str, ...], first: int | None, asked: dict[str, Any]
 ) -> None:
     options = run.client_options()
-    names = await chosen(options, nodes)
     printer = Printer(run.form, has_all=not asked.keys() & {"prefix", "author"})
-    printer.through = max(first - 1, _FOUNDING) if first else await _end(options, names)
-    await asyncio.gather(*(_follow(options, a, names[a] or a, printer, asked) for a in names))
+    async with Roll(options, nodes) as roll:
+        printer.through = max(first - 1, _FOUNDING) if first else await _end(options, roll.names)
+        followers = Followers(options, printer, asked)
+        try:
+            followers.begin(roll.names)
+            while True:
+                await followers.watch(LOOK_S)
+                await roll.look()
+                followers.keep_up(roll.names)
+        finally:
+            followers.end()
+
+
+class Followers:
+    """A task a node, by its address: who comes is asked too, and who was removed no more."""
+
+    def __init__(self, options: dict[str, Any], printer: "Printer", asked: dict[str, Any]) -> None:
+        self._options, self._printer, self._asked = options, printer, asked
+        self._names: dict[str, str] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def begin(self, names: dict[str, str]) -> None:
+        self._names = names
+        for address in names.keys() - self._tasks.keys():
+            name = names[address] or address
+            work = _follow(self._options, address, name, self._printer, self._asked)
+            self._tasks[address] = asyncio.create_task(work)
+        for address in self._tasks.keys() - names.keys():
+            self._tasks.pop(address).cancel()
+
+    def keep_up(self, names: dict[str, str]) -> None:
+        """A node that is found at another address has neither come nor gone."""
+        before, now = set(self._names.values()), set(names.values())
+        self.begin(names)
+        for name in sorted(now - before):
+            self._printer.come(name)
+        for name in sorted(before - now):
+            self._printer.leave(name)
+
+    async def watch(self, patience_s: float) -> None:
+        """For so long; raises what one of them raised."""
+        tasks = self._tasks.values()
+        done, _ = await asyncio.wait(tasks, timeout=patience_s, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    def end(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
 
 
 async def _end(options: dict[str, Any], names: dict[str, str]) -> int:
@@ -152,6 +198,13 @@ class Printer:
         if name not in self._away:
             self._away.add(name)
             self._event("away", f"{name} is away, and asked again: {words}", node=name)
+
+    def come(self, name: str) -> None:
+        self._event("joined", f"{name} is a member now, and asked too", node=name)
+
+    def leave(self, name: str) -> None:
+        self._away.discard(name)
+        self._event("left", f"{name} is no member any more", node=name)
 
     def _print(self, rows: list[Record]) -> None:
         if self._form != "table":

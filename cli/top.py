@@ -6,6 +6,7 @@ counts: what is shown is what its counters grew by, over the time between.
 
 import asyncio
 import time
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -14,11 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cli.everyone import alone, chosen
+from cli.everyone import Roll, alone
 from cli.figures import time_words
 from cli.options import Choices, SharedOptions
 from cli.output import Record, json_text
 from dkv.client import AsyncClient, Denied, RequestError
+from dkv.counters import percentile_us
 
 ACTORS = ("gateway", "consensus", "log", "machine")
 _TIMEOUT_S = 1.0
@@ -54,51 +56,39 @@ def top(run: Choices, nodes: tuple[str, ...], interval: float, once: bool) -> No
 
 async def _top(run: Choices, nodes: tuple[str, ...], interval: float, once: bool) -> None:
     options = run.client_options()
-    names = await chosen(options, nodes)
-    clients = {a: alone(options, a, max(_TIMEOUT_S, interval)) for a in names}
-    try:
-        before = await _ask_all(clients)
-        if run.form != "table" or once:
-            await _print(run.form, clients, names, before, interval, once)
-        else:
-            await _show(clients, names, before, interval)
-    finally:
-        await asyncio.gather(*(kv.close() for kv in clients.values()))
+    async with Roll(options, nodes) as roll:
+        watch = Watch(options, roll, max(_TIMEOUT_S, interval))
+        try:
+            await watch.ask()
+            if run.form != "table" or once:
+                await _print(run.form, watch, interval, once)
+            else:
+                await _show(watch, interval)
+        finally:
+            await watch.close()
 
 
-async def _show(
-    clients: dict[str, AsyncClient], names: dict[str, str], before: "Sample", interval: float
-) -> None:
+async def _show(watch: "Watch", interval: float) -> None:
     console = Console(highlight=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(interval)
-            now = await _ask_all(clients)
-            live.update(frame(records(before, now, names)), refresh=True)
-            before = now
+            live.update(frame(await watch.ask()), refresh=True)
 
 
-async def _print(
-    form: str,
-    clients: dict[str, AsyncClient],
-    names: dict[str, str],
-    before: "Sample",
-    interval: float,
-    once: bool,
-) -> None:
+async def _print(form: str, watch: "Watch", interval: float, once: bool) -> None:
     while True:
         await asyncio.sleep(interval)
-        now = await _ask_all(clients)
-        found = records(before, now, names)
+        found = await watch.ask()
         if form == "table":
             console = Console(highlight=False)
-            width = console.width if console.is_terminal else _PIPE_CELLS
-            console.print(frame(found), width=width)
+            if not console.is_terminal:
+                console.width = _PIPE_CELLS
+            console.print(frame(found))
         else:
             click.echo(json_text({"wall": time.time_ns() // 1_000_000, "nodes": found}))
         if once:
             return
-        before = now
 
 
 # -- asking --------------------------------------------------------------------------------------
@@ -111,20 +101,41 @@ class Sample:
         self.silent: dict[str, str] = {}
 
 
-async def _ask_all(clients: dict[str, AsyncClient]) -> Sample:
-    sample = Sample()
+class Watch:
+    """A client of each node that is on the roll, and what all said last."""
 
-    async def ask(address: str, kv: AsyncClient) -> None:
-        try:
-            found = await kv.status(0)
-            sample.known[address] = time.monotonic(), found
-        except Denied:
-            raise
-        except RequestError as error:
-            sample.silent[address] = str(error)
+    def __init__(self, options: dict[str, Any], roll: Roll, timeout_s: float) -> None:
+        self._options, self._roll, self._timeout_s = options, roll, timeout_s
+        self._clients: dict[str, AsyncClient] = {}
+        self._before = Sample()
 
-    await asyncio.gather(*(ask(address, kv) for address, kv in clients.items()))
-    return sample
+    async def ask(self) -> list[Record]:
+        """A record a node: what has grown since it was asked before."""
+        names = self._roll.names
+        for address in names.keys() - self._clients.keys():
+            self._clients[address] = alone(self._options, address, self._timeout_s)
+        for address in self._clients.keys() - names.keys():
+            await self._clients.pop(address).close()
+        now = Sample()
+        await asyncio.gather(
+            self._roll.look(), *(_ask(now, a, kv) for a, kv in self._clients.items())
+        )
+        found = records(self._before, now, names)
+        self._before = now
+        return found
+
+    async def close(self) -> None:
+        await asyncio.gather(*(kv.close() for kv in self._clients.values()))
+
+
+async def _ask(sample: Sample, address: str, kv: AsyncClient) -> None:
+    try:
+        found = await kv.status(0)
+        sample.known[address] = time.monotonic(), found
+    except Denied:
+        raise
+    except RequestError as error:
+        sample.silent[address] = str(error)
 
 
 # -- figures -------------------------------------------------------------------------------------
@@ -158,6 +169,7 @@ def _record(then: Status, now: Status, seconds: float, furthest: int) -> Record:
         "lag": furthest - machine["applied"],
         "commands_per_s": commands,
         "commands_per_entry": _share(commands, entries),
+        **_took(then, now, seconds),
         "cpu": None if cpu_us is None else cpu_us / 1_000_000,
         "sync_us": _share(sync_us, syncs),
         "in_flight": now["gateway"]["in_flight"],
@@ -166,6 +178,15 @@ def _record(then: Status, now: Status, seconds: float, furthest: int) -> Record:
         "state_bytes": machine["state_bytes"],
         "actors": {actor: _work(actor, then, now, seconds) for actor in ACTORS},
     }
+
+
+def _took(then: Status, now: Status, seconds: float) -> Record:
+    """Of the writes that it has answered meanwhile; an older node does not say."""
+    before, after = (status["gateway"].get("took", {}).get("write", ()) for status in (then, now))
+    grown = [late - early for early, late in zip_longest(before, after, fillvalue=0)]
+    counts = grown if seconds else ()
+    shares = (("p50", 0.5), ("p99", 0.99))
+    return {f"write_{name}_us": percentile_us(counts, share) for name, share in shares}
 
 
 def _work(actor: str, then: Status, now: Status, seconds: float) -> Record:
@@ -223,8 +244,9 @@ def _head(present: list[Record]) -> Text:
 
 
 def _nodes(present: list[Record]) -> Table:
-    heads = ("role", "commit", "lag", "cmd/s", "batch", "cpu", "sync", "keys")
+    heads = ("role", "commit", "lag", "cmd/s", "batch", "p50", "p99", "cpu", "sync", "keys")
     table = _table("node", *heads, "log", "state")
+    table.padding = (0, 1, 0, 0)  # many columns, and a terminal has 80 cells
     for r in present:
         style = "bold" if r["role"] == "leader" else ""
         table.add_row(
@@ -234,9 +256,10 @@ def _nodes(present: list[Record]) -> Table:
             Text(f"{r['lag']:,}", style="red" if r["lag"] > 1_000 else ""),
             _figure(r["commands_per_s"]),
             "" if r["commands_per_entry"] is None else f"{r['commands_per_entry']:.1f}",
+            *(_time(r[f"write_{share}_us"]) for share in ("p50", "p99")),
             "" if r["cpu"] is None else f"{r['cpu']:.0%}",
-            "" if r["sync_us"] is None else time_words(r["sync_us"]),
-            f"{r['keys']:,}",
+            _time(r["sync_us"]),
+            _size(r["keys"]),
             _size(r["log_bytes"]),
             _size(r["state_bytes"]),
         )
@@ -275,6 +298,13 @@ def _size(count: int) -> str:
             break
         number /= 1_000
     return f"{number:.1f}{unit}" if unit and number < 9.95 else f"{number:.0f}{unit}"
+
+
+def _time(us: float | None) -> str:
+    """Two or three digits: the columns are many."""
+    if us is None:
+        return ""
+    return f"{us / 1_000:.{1 if us < 9_950 else 0}f}ms" if us < 999_500 else f"{us / 1e6:.1f}s"
 
 
 def _figure(value: float | None) -> str:

@@ -5,6 +5,7 @@ know who reads them. No locks: one thread writes, and a reader may see a count a
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 
 class Histogram:
@@ -25,6 +26,26 @@ class Histogram:
     @property
     def total(self) -> int:
         return sum(self.counts)
+
+    @property
+    def filled(self) -> list[int]:
+        """The counts as far as there are any."""
+        counts = self.counts.copy()
+        while counts and not counts[-1]:
+            counts.pop()
+        return counts
+
+
+def percentile_us(counts: Sequence[int], share: float) -> float | None:
+    """Below which this share of what a `Histogram` counted lies, as if what is in one bucket were
+    spread over it evenly."""
+    rank, below = share * sum(counts), 0
+    for bits, count in enumerate(counts):
+        if count and below + count >= rank:
+            low, high = 1 << bits >> 1, 1 << bits
+            return low + (high - low) * (rank - below) / count
+        below += count
+    return None
 
 
 class Counters:

@@ -19,6 +19,7 @@ from dkv.messages import (
     Heard,
     Heartbeat,
     HeartbeatAcked,
+    Hello,
     InstallSnapshot,
     Mismatched,
     Noted,
@@ -236,6 +237,14 @@ def may_campaign(raft: "Raft") -> bool:
 def may_choose(raft: "Raft") -> bool:
     """A disk made to join votes only once it has a configuration: before, it knows nobody."""
     return raft.config.is_formed or not raft.joining
+
+
+def ask_why_nobody_speaks(raft: "Raft") -> None:
+    """Of a node that does not campaign, and hears no leader. If it was removed, nobody writes to it
+    any more: it is told so when it writes. (Voters are, by the answers to their campaigns.)"""
+    for name in raft.config.names:
+        if name != raft.name:
+            raft.post(raft.peer(name), Hello())
 
 
 def answer_pre_vote(raft: "Raft", role: Follower, peer: Peer, letter: PreVote) -> None:

@@ -83,6 +83,7 @@ def become_follower(raft: Raft, term: int) -> None:
 def pre_campaign(raft: Raft) -> None:
     if not follower.may_campaign(raft):
         raft.role = Follower(raft)
+        follower.ask_why_nobody_speaks(raft)
         return
     if isinstance(raft.role, Follower):
         raft.role.note_silence(raft)

@@ -11,9 +11,11 @@ import tarfile
 import tempfile
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from dkv.client import Client
 from dkv.errors import DkvError
@@ -22,6 +24,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "compose"
 PATIENCE_S = 60.0
 _LOOK_S = 0.02
 _FIRST_PORT = 24_001
+_METRICS_PORT = 9464  # of each node, in their network
 DASHBOARD_PORT = 24_080
 FOUNDERS = ("n1", "n2", "n3")
 ALL = (*FOUNDERS, "n4", "n5")
@@ -41,6 +44,12 @@ def run(*command: str, **options: Any) -> str:
         f"{(done.stderr or b'').decode(errors='replace')[-2000:]}"
     )
     return said.strip()
+
+
+def _says_ok(url: str) -> bool:
+    with suppress(OSError), urlopen(url, timeout=3.0) as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 def compose_command() -> list[str]:
@@ -96,6 +105,17 @@ class Project:
     @property
     def network(self) -> str:
         return f"{self.name}_default"
+
+    def start(self, node: str) -> float:
+        """By the engine itself; how long its process took until `/readyz` said that it is ready."""
+        container = self.container(node)
+        run("docker", "start", container)
+        url = f"http://{self.address(node)}:{_METRICS_PORT}/readyz"
+        while not _says_ok(url):
+            time.sleep(_LOOK_S)
+        ready = datetime.now(UTC)
+        began = datetime.fromisoformat(self.inspect(node)["State"]["StartedAt"])
+        return (ready - began).total_seconds()
 
     def fetch_certificates(self) -> None:
         """What a client on this machine needs, as the documentation says it is fetched."""

@@ -5,17 +5,23 @@ The steps are played in order, on one cluster; the last compares the books.
 
 import re
 import time
-from datetime import UTC, datetime
 from urllib.request import HTTPCookieProcessor, build_opener
 
 from tests.compose.conftest import Step
 from tests.compose.load import Load
-from tests.compose.project import ALL, DASHBOARD_PORT, FOUNDERS, Project, run
+from tests.compose.project import (
+    ALL,
+    DASHBOARD_PORT,
+    FOUNDERS,
+    PATIENCE_S,
+    Project,
+    run,
+)
 
 IMAGE_BYTES_MAX = 120_000_000
 READY_S = 3.0
 STOP_S = 5.0
-STARTS: list[float] = []  # from each start of a process until it answered a linearizable read
+STARTS: list[float] = []  # from each start of a process until it said that it is ready
 
 
 def _others(node: str) -> list[str]:
@@ -32,6 +38,15 @@ def test_the_image_is_small_and_its_user_is_not_root(project: Project) -> None:
     assert project.compose("exec", "-T", "n1", "id", "-u") == "10001"
 
 
+def test_a_start_compiles_nothing(project: Project) -> None:
+    """Its root is read-only: what the image has not compiled would be compiled at each start."""
+    python = "python3 -v -c 'import cli.server, actors.metrics' 2>&1"
+    said = project.compose("exec", "-T", "n1", "sh", "-c", python)
+    loaded = re.findall(r"^# code object from '?(/[^\s']+)'?$", said, re.MULTILINE)
+    assert len(loaded) > 100
+    assert [path for path in loaded if path.endswith(".py")] == []
+
+
 def test_a_node_is_confined_and_has_no_keys_but_its_own(project: Project) -> None:
     host = project.inspect("n1")["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -39,6 +54,12 @@ def test_a_node_is_confined_and_has_no_keys_but_its_own(project: Project) -> Non
     assert host["Memory"] > 0
     keys = project.compose("exec", "-T", "n1", "sh", "-c", "cd /certs; ls *.key").split()
     assert keys == ["n1.key", "server.key"]
+
+
+def test_the_engine_finds_a_ready_node_healthy(project: Project) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while project.inspect("n1")["State"]["Health"]["Status"] != "healthy":
+        assert time.monotonic() < give_up, project.inspect("n1")["State"]["Health"]
 
 
 def test_writes_through_any_node(project: Project, load: Load, step: Step) -> None:
@@ -75,10 +96,8 @@ def test_the_leaders_container_is_killed(project: Project, load: Load, step: Ste
 
 
 def _start(project: Project, node: str) -> None:
-    project.compose("start", node)
+    STARTS.append(project.start(node))
     project.wait_ready(node)
-    began = datetime.fromisoformat(project.inspect(node)["State"]["StartedAt"])
-    STARTS.append((datetime.now(UTC) - began).total_seconds())
     print(f"  {node} is ready {STARTS[-1]:.2f} s after its start")
 
 
@@ -180,7 +199,7 @@ def test_from_three_nodes_to_five(project: Project, load: Load, step: Step) -> N
 
 def test_a_node_is_soon_ready(project: Project, load: Load) -> None:
     """The best of six starts: the others waited for what else this machine does."""
-    while min(STARTS) > READY_S and len(STARTS) < 6:
+    while min(STARTS, default=READY_S + 1) > READY_S and len(STARTS) < 6:
         project.compose("stop", "n1")
         _start(project, "n1")
     assert min(STARTS) <= READY_S

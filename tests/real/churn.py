@@ -77,12 +77,12 @@ class Operator:
         self.invite(name)
         return name
 
-    def invite(self, name: str) -> None:
-        """Invited, started, and waited for until it votes."""
-        self._ask("member_add", name=name, learner=False)
+    def invite(self, name: str, *, learner: bool = False) -> None:
+        """Invited, started, and waited for until it votes, if it shall."""
+        self._ask("member_add", name=name, learner=learner)
         self.cluster.newcomer(name)
         self.cluster.start(name)
-        self._await(name, "voter", "leader")
+        self._await(name, *(("learner",) if learner else ("voter", "leader")))
         self.made += 2
 
     def remove(self, name: str) -> None:

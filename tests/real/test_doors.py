@@ -317,7 +317,7 @@ class Doors:
     def __init__(self) -> None:
         self.context: Context = zmq.Context(io_threads=2)
         self.ports: list[Port] = []
-        self.keys, self.server = draw_key_pair(), draw_key_pair()
+        self.keys, self.server, self.stranger = (draw_key_pair() for _ in range(3))
         peer, client = free_ports(2)
         self.entrances = Entrances(
             Address("127.0.0.1", peer),
@@ -344,7 +344,7 @@ class Doors:
 
     def probed(self) -> Fault:
         with pytest.raises(Fault) as caught:
-            probe(self.context, self.entrances, self.keys, draw_key_pair())
+            probe(self.context, self.entrances, self.keys, self.stranger)
         assert caught.value.ending is Ending.DOOR_OPEN
         return caught.value
 
@@ -393,6 +393,22 @@ def test_a_client_port_that_answers_no_stranger_keeps_the_node_from_starting(
     Doorkeeper(doors.context, {z85.decode(doors.keys.public): "n1"}, insecure=False).start()
     doors.open()
     assert "answers a stranger 'nothing'" in str(doors.probed())
+
+
+def test_the_refusal_of_its_own_stranger_is_heard_at_once(doors: Doors) -> None:
+    """libzmq tells of a 300 that came while it did something else only when it gives up, 3 s later:
+    half of all starts waited for that, and were not ready meanwhile."""
+
+    class Slow(Doorkeeper):
+        def _judge(self, *asked: Any) -> tuple[bytes, bytes, bytes]:
+            time.sleep(0.05)
+            return super()._judge(*asked)
+
+    Slow(doors.context, {}, insecure=False, trial_key=z85.decode(doors.stranger.public)).start()
+    doors.open()
+    own = curve(CurvePair(*map(z85.decode, doors.stranger)), z85.decode(doors.keys.public))
+    with Dealer(doors.entrances.peer.port, own) as dealer:
+        assert dealer.event() == zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 # -- new keys without a restart ------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dkv.client import Client, RequestError
 from dkv.errors import Code, Ending
 from tests.real.churn import Operator
 from tests.real.cluster import Cluster
+from tests.real.strangers import wait_until
 from tests.real.test_faults import Counter
 
 
@@ -59,6 +60,15 @@ def test_who_was_removed_stays_out_and_moves_nobody(cluster: Cluster) -> None:
         assert cluster.wait(gone) == Ending.REMOVED
     assert f"{gone} was removed from its cluster" in cluster.lines(gone)
     assert operator.leader() == leader
+
+
+def test_a_removed_learner_ends_though_nobody_writes_to_it_any_more(cluster: Cluster) -> None:
+    operator = Operator(cluster)
+    operator.invite("n4", learner=True)
+    cluster.wait_serving("n4")
+    operator.remove("n4")  # waits until it has ended
+    cluster.start("n4", join="")
+    assert cluster.wait("n4") == Ending.REMOVED
 
 
 def test_a_lost_disk_is_replaced_under_its_name(cluster: Cluster) -> None:
@@ -180,4 +190,29 @@ def test_a_newcomer_that_dies_before_it_heard_of_the_members_finds_them_again(
         assert cluster.processes["n4"].poll() is None
     cluster.kill("n4")
     cluster.start("n4", **itself)
+    cluster.wait_serving("n4")
+
+
+def test_a_newcomer_with_no_certificate_but_its_own_remembers_the_members_keys(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """They are in the log, of which it has nothing yet when it dies: it was told them as it joined.
+    Without them it would let nobody in, and could reach nobody, for ever."""
+    with cluster.client() as kv:
+        kv.ask("member_add", name="n4", learner=False, peer_address="", client_address="")
+    cluster.newcomer("n4")
+    for file in ("n4.cert", "n4.key"):
+        shutil.copy(cluster.folder / "certs" / file, tmp_path)
+    own = {"peer_cert_file": f"{tmp_path}/n4.cert", "peer_key_file": f"{tmp_path}/n4.key"}
+    members = list(cluster.processes)
+    cluster.start("n4", **own)
+    while "is a member now" not in cluster.lines("n4"):
+        assert cluster.processes["n4"].poll() is None
+    for name in members:  # before its port is open
+        cluster.pause(name)
+    wait_until(lambda: "listening" in cluster.lines("n4"), "n4 has noted that it has joined")
+    cluster.kill("n4")
+    for name in members:
+        cluster.resume(name)
+    cluster.start("n4", **own)
     cluster.wait_serving("n4")

@@ -1,9 +1,11 @@
 """A cluster as a collector and a prober see it, over real ports."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -54,6 +56,31 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         cluster.start()
         cluster.wait_serving()
         yield cluster
+
+
+class Told(Watched):
+    """One node, which says what it imports."""
+
+    def launcher(self, name: str) -> list[str]:
+        return [sys.executable, "-X", "importtime", "-m", "cli.server"]
+
+    def loaded(self) -> set[str]:
+        """The packages of its process so far."""
+        lines = re.findall(r"^import time:.*\| +(\w+)", self.lines("n1"), re.MULTILINE)
+        return set(lines)
+
+
+def test_a_node_is_ready_before_it_loads_what_it_can_start_without(tmp_path: Path) -> None:
+    """Imports are most of a start: the collectors' library is loaded by who first wants metrics."""
+    with Told(tmp_path, 1) as told:
+        told.start()
+        told.wait_serving()
+        told.until("n1", "/readyz", 200)
+        assert told.loaded() >= {"actors", "zmq", "click", "nacl"}
+        needless = {"asyncio", "aiohttp", "rich", "dotenv", "prometheus_client"}
+        assert told.loaded().isdisjoint(needless)
+        assert "dkv_raft_term" in told.ask("n1", "/metrics")[1]
+        assert "prometheus_client" in told.loaded()
 
 
 def test_three_nodes_tell_one_story(watched: Watched) -> None:

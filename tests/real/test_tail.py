@@ -3,12 +3,14 @@
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cli.endings import Exit
+from tests.real.churn import Operator
 from tests.real.cluster import PATIENCE_S, Cluster
 from tests.real.test_checks import Ctl
 
@@ -17,9 +19,12 @@ def lines_until(tail: subprocess.Popen[str], holds: Callable[[Any], bool]) -> li
     """What it prints, through the first line for which that holds."""
     assert tail.stdout is not None
     found = []
+    give_up = threading.Timer(4 * PATIENCE_S, tail.kill)
+    give_up.start()
     for line in tail.stdout:
         found.append(json.loads(line))
         if holds(found[-1]):
+            give_up.cancel()
             return found
     raise AssertionError(f"it ended: {tail.communicate()}, after {found[-3:]}")
 
@@ -97,7 +102,33 @@ def test_top_says_how_far_every_node_is_and_what_its_actors_do(
         assert node["lag"] < 1_000
         assert set(node["actors"]) == {"gateway", "consensus", "log", "machine"}
         assert all(0 <= actor["busy"] < 1.5 for actor in node["actors"].values())
+    assert max(node["write_p99_us"] or 0 for node in present) > 0
     assert " leads, term " in words
     assert " is away: " in words
-    for head in ("role", "cmd/s", "sync", "busy", "letters"):
+    for head in ("role", "cmd/s", "p99", "sync", "busy", "letters"):
         assert head in words
+
+
+def test_who_joins_while_they_run_is_asked_too_and_who_was_removed_no_more(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    ctl, operator = Ctl(cluster, tmp_path), Operator(cluster)
+
+    def names(frame: Any) -> set[str]:
+        return {node["node"] for node in frame["nodes"] if "away" not in node}
+
+    with ctl.start("tail", "-o", "jsonl") as tail, ctl.start("top", "-o", "jsonl") as top:
+        lines_until(top, lambda frame: names(frame) == {"n1", "n2", "n3"})
+        assert operator.grow() == "n4"
+        lines_until(top, lambda frame: "n4" in names(frame))
+        lines_until(tail, lambda line: line.get("event") == "joined" and line["node"] == "n4")
+        cluster.kill("n4")
+        lines_until(tail, lambda line: line.get("event") == "away" and line["node"] == "n4")
+        cluster.start("n4")
+        lines_until(tail, lambda line: line.get("event") == "back" and line["node"] == "n4")
+        operator.remove("n4")
+        lines_until(tail, lambda line: line.get("event") == "left" and line["node"] == "n4")
+        lines_until(top, lambda frame: "n4" not in str(frame))
+        for program in (tail, top):
+            program.send_signal(signal.SIGINT)
+            program.communicate(timeout=20)

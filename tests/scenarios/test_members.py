@@ -125,6 +125,22 @@ def test_a_removed_follower_learns_it_ends_and_disturbs_nobody(seed: int) -> Non
     assert world.put(leader, b"k", b"v").ok
 
 
+@pytest.mark.parametrize("seed", seeds(4))
+def test_a_removed_learner_learns_it_too(seed: int) -> None:
+    """It never campaigns, so nothing that it would say of itself is answered."""
+    world, leader = served(seed)
+    world.join("n4", leader, learner=True)
+    world.run(SECOND)
+    term = world.nodes[leader].raft.term
+    assert not isinstance(world.manage(leader, "member_remove", name="n4"), Code)
+    world.run_until(lambda: world.nodes["n4"].ended is not None)
+    assert ending_of(world, "n4") is Ending.REMOVED
+    world.start("n4")
+    world.run_until(lambda: world.nodes["n4"].ended is not None)
+    assert ending_of(world, "n4") is Ending.REMOVED
+    assert (world.leader(), world.nodes[leader].raft.term) == (leader, term)
+
+
 def test_a_removed_node_that_hears_nothing_moves_no_term() -> None:
     world, leader = served(5)
     gone = next(n for n in world.names if n != leader)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from cli import tail, top
 from cli.tail import Printer
@@ -86,12 +87,14 @@ def test_a_key_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> 
 
 
 # -- top -------------------------------------------------------------------------------------------
-def status(name: str, pid: int, commands: int, busy_us: int, applied: int = 90) -> Any:
+def status(
+    name: str, pid: int, commands: int, busy_us: int, applied: int = 90, took: Any = None
+) -> Any:
     counters = {"turns": commands, "letters": 3 * commands, "busy_us": busy_us}
     work = {"counters": counters}
     return {
         "node": {"name": name, "pid": pid, "cpu": {"process_us": busy_us}},
-        "gateway": {**work, "in_flight": 0},
+        "gateway": {**work, "in_flight": 0, "took": {"write": took or [], "read": [7]}},
         "consensus": {**work, "role": "leader", "leader": name, "term": 1, "commit": 100},
         "log": {**work, "log_bytes": 1_500, "syncs": commands, "sync_us": 2_000 * commands},
         "machine": {
@@ -118,6 +121,26 @@ def test_rates_are_what_the_counters_grew_by_over_the_time_between() -> None:
     assert (log["busy"], log["turn_us"], log["letters_per_turn"]) == (0.25, 5_000, 3)
 
 
+def test_how_long_writes_took_is_of_those_that_were_answered_in_between() -> None:
+    """Four took 1,024 to 2,047 us, four twice as long."""
+    slow_before = [0] * 20 + [900]
+    quick = [0] * 11 + [4, 4] + [0] * 7 + [900]
+    before = sample(1, a=status("n1", 7, 0, 0, took=slow_before))
+    now = sample(2, a=status("n1", 7, 8, 0, took=quick))
+    (found,) = top.records(before, now, {"a": "n1"})
+    assert found["write_p50_us"] == 2_048
+    assert 4_000 < found["write_p99_us"] < 4_096
+    (idle,) = top.records(now, now, {"a": "n1"})
+    assert idle["write_p50_us"] is idle["write_p99_us"] is None
+
+
+def test_a_node_that_does_not_say_how_long_writes_took_has_none() -> None:
+    facts = status("n1", 7, 0, 0)
+    del facts["gateway"]["took"]
+    (found,) = top.records(sample(1, a=facts), sample(2, a=facts), {"a": "n1"})
+    assert found["write_p99_us"] is None
+
+
 def test_another_life_of_a_node_has_no_rates_and_one_that_is_away_is_named() -> None:
     before, now = sample(1, a=status("n1", 7, 90, 0)), sample(2, a=status("n1", 8, 5, 0))
     now.silent["b"] = "nobody answers"
@@ -126,6 +149,20 @@ def test_another_life_of_a_node_has_no_rates_and_one_that_is_away_is_named() -> 
     assert other == {"node": "n2", "away": "nobody answers"}
     assert top.frame([one, other])
     assert top.frame([other])
+
+
+def test_a_frame_fits_a_terminal_and_is_not_cut_in_a_pipe() -> None:
+    took = [[0] * 11 + [4 * n, 4 * n] for n in (1, 2)]
+    before, now = (
+        sample(n, a=status("n1", 7, 90_000 * n, 400_000 * n, took=took[n - 1])) for n in (1, 2)
+    )
+    found = top.records(before, now, {"a": "n1"})
+    found[0] |= {"commit": 1_234_567, "lag": 123, "keys": 234_567, "role": "follower"}
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(top.frame(found))
+    assert "…" not in captured.get()
+    assert "2.0ms 4.1ms" in captured.get()
 
 
 def test_sizes_have_three_digits_at_most() -> None:

@@ -114,7 +114,7 @@ def test_a_log_that_was_cut_beyond_another_s_end_is_compared_by_what_was_committ
 
 def test_words_say_what_is_lost() -> None:
     assert words_of(Loss(4, 0, 0, 0)) == "nothing that another one here holds"
-    assert words_of(Loss(4, 2, 1, 0)) == "2 entries behind 4, 1 revisions"
+    assert words_of(Loss(4, 2, 1, 0)) == "2 entries behind 4, 1 revision"
     assert "3 of its own entries" in words_of(Loss(4, 2, 1, 3))
 
 
@@ -137,7 +137,7 @@ def test_the_backup_has_every_entry_of_the_log(tmp_path: Path) -> None:
     a, b, file = make(tmp_path / "a", SHORT), make(tmp_path / "b", LONG), tmp_path / "f"
     result = run(a, b, "--save", file)
     assert result.exit_code == 0, result.output
-    assert "Its last 3 entries were never known there to be committed" in result.output
+    assert "Kept too: 3 entries at its end, never known there to be committed" in result.output
     found = examine(reader(file.read_bytes()))
     assert (found.origin.index, found.origin.term) == (6, 2)
     assert (found.origin.revision, found.keys) == (5, 3)
