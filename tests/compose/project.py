@@ -123,7 +123,8 @@ class Project:
         command = [*self._compose, *tar]
         done = subprocess.run(command, cwd=FOLDER, env=self._environment, capture_output=True)
         with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
-            archive.extractall(self._certs.name, filter="data")
+            known = hasattr(tarfile, "data_filter")  # not by 3.11.2, Debian's
+            archive.extractall(self._certs.name, **({"filter": "data"} if known else {}))
 
     def close(self) -> None:
         self.files = ["compose.yaml", "five.yaml"]
