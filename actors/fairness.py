@@ -6,6 +6,7 @@ a time; who is here. Must never know what a request says, nor when a batch may g
     alone       a connection's whole line goes: larger batches share the cost of an entry
     in company  of each line so much as takes a few milliseconds, and the rest waits for the next
                 batch: a newcomer is behind one batch, not behind everything
+    large       commands have a queue, and batches, of their own
 
 By connection, not by name: many processes may share a name, and without security all do.
 """
@@ -42,6 +43,7 @@ class FairQueue:
     def __init__(self) -> None:
         self._lines: dict[bytes, list[Pending]] = {}
         self.last: Pending | None = None  # of the last batch
+        self.number = self.posted_us = 0  # of that batch, for who paces them
 
     def __bool__(self) -> bool:
         return bool(self._lines)

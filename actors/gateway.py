@@ -29,7 +29,14 @@ from dkv.counters import Counters
 from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.ids import Founding
-from dkv.limits import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, MS, SECOND, ClusterLimits
+from dkv.limits import (
+    ENTRY_BYTES_MAX,
+    ENTRY_COMMANDS_MAX,
+    LARGE_COMMAND_BYTES,
+    MS,
+    SECOND,
+    ClusterLimits,
+)
 from dkv.messages import (
     Applied,
     Described,
@@ -86,9 +93,9 @@ class Gateway:
         self._node, self._limits, self._admission, self._facts = node, limits, admission, facts
         self._packed_name: bytes = msgpack.packb(node)
         self._ledger = Ledger()
-        self._writes, self._reads = FairQueue(), FairQueue()  # admitted, not proposed
+        # Admitted, not proposed:
+        self._writes, self._large, self._reads = FairQueue(), FairQueue(), FairQueue()
         self._company = Company()
-        self._paced = (0, 0)  # the last new batch: its number, when it was posted
         self._led = Led(0, "", False, ())
         self._roster = Roster(())
         self._heard_us: int | None = None
@@ -115,10 +122,11 @@ class Gateway:
     @property
     def deadline(self) -> int | None:
         times = [self._ledger.wake_us(), self._stop_us]
-        if self._writes or self._reads:
+        if self._writes or self._large or self._reads:
             times.append(self._now.us + _HOLD_US)
-        if self._writes and self._led.leader:
-            times.append(self._paced[1] + self._patience_us)
+        if self._led.leader:
+            lines = (self._writes, self._large)
+            times += [line.posted_us + self._patience_us for line in lines if line]
         return min((t for t in times if t is not None), default=None)
 
     @property
@@ -164,7 +172,7 @@ class Gateway:
             self._ledger.open(pending)
             if edge == "write":
                 self._company.note(client)
-                self._writes.add(pending)
+                (self._writes if pending.size < LARGE_COMMAND_BYTES else self._large).add(pending)
             elif edge == "lead":
                 self._ask(pending)
             elif asked.header.level == "serializable":
@@ -202,7 +210,7 @@ class Gateway:
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:
         if not self._led.leader:
-            for queue in (self._writes, self._reads):
+            for queue in (self._writes, self._large, self._reads):
                 waiting = self._without_late(queue.all())
                 queue.clear()
                 for pending in waiting:
@@ -213,10 +221,11 @@ class Gateway:
             reads = self._without_late(self._reads.take(shared=shared))
             if reads:
                 self._ask_index(reads, 0)
-        if self._writes and self._has_pace():
-            writes = self._without_late(self._writes.take(shared=shared))
-            if writes:
-                self._paced = self._propose(writes, 0), self._now.us
+        for line in (self._writes, self._large):
+            if line and self._has_pace(line):
+                writes = self._without_late(line.take(shared=shared))
+                if writes:
+                    line.number, line.posted_us = self._propose(writes, 0), self._now.us
 
     def _without_late(self, pendings: list[Pending]) -> list[Pending]:
         """Those that have no answer yet, as from a twin's, and some time left."""
@@ -225,12 +234,12 @@ class Gateway:
             p for p in pendings if not p.done and (p.deadline_us > now_us or not self._expired(p))
         ]
 
-    def _has_pace(self) -> bool:
+    def _has_pace(self, line: FairQueue) -> bool:
         """Whether a new batch may start. Under load, while one is under way the next one waits and
         grows, so that more commands share the cost of an entry; a moment at most, for the one may
-        be lost."""
-        number, posted_us = self._paced
-        is_under_way = self._ledger.get(number) and self._now.us - posted_us < self._patience_us
+        be lost. Small commands do not wait for the bytes of large ones."""
+        lasts = self._now.us - line.posted_us < self._patience_us
+        is_under_way = lasts and self._ledger.get(line.number)
         return not is_under_way or self._ledger.count <= _FEW
 
     def _may_ask(self) -> bool:

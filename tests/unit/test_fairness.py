@@ -13,6 +13,7 @@ from tests.unit.front import Front
 
 PUT = {"command": pack_command("put", key=b"k", value=b"v"), "ttl_ms": 60_000}
 GET = {"command": pack_command("get", key=b"k"), "ttl_ms": 60_000}
+LARGE = {"command": pack_command("put", key=b"k", value=bytes(256 * KIB)), "ttl_ms": 60_000}
 FLOOD, GENTLE = b"flood", b"gentle"
 
 
@@ -64,6 +65,38 @@ def test_in_company_a_flood_waits_for_itself_and_the_other_is_in_the_next_batch(
     (fourth,) = proposed(front)
     applied(front, fourth)
     assert [client for client, _reply in front.replies].count(GENTLE) == 1
+
+
+def test_small_commands_do_not_wait_for_the_bytes_of_large_ones() -> None:
+    front = Front()
+    ask(front, PUT, 20, GENTLE)
+    (first,) = proposed(front)
+    for _ in range(20):
+        ask(front, LARGE, 1, FLOOD)
+    (large,) = proposed(front)
+    assert len(large.commands) == 1  # the others wait for it
+    ask(front, PUT, 20, GENTLE)
+    assert proposed(front) == []
+    applied(front, first)
+    (small,) = proposed(front)
+    assert len(small.commands) == 20
+    applied(front, large)
+    (after,) = proposed(front)
+    assert after.commands == large.commands
+
+
+def test_large_commands_of_one_that_is_alone_share_a_batch() -> None:
+    front = Front()
+    ask(front, PUT, 20, FLOOD)
+    (first,) = proposed(front)
+    for _ in range(4):
+        ask(front, LARGE, 1, FLOOD)
+    (large,) = proposed(front)
+    applied(front, large)
+    (rest,) = proposed(front)
+    assert (len(large.commands), len(rest.commands)) == (1, 3)
+    applied(front, first)
+    assert proposed(front) == []
 
 
 def test_reads_take_turns_too() -> None:
