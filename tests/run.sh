@@ -21,7 +21,7 @@ for suite in $suites; do
     esac
     "$python" -m pytest "tests/$suite" -n "$workers" -rs || status=1
     if [ "$suite" = sim ]; then
-        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-60}" || status=1
+        "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-40}" || status=1
     fi
     took=$(($(date +%s) - began))
     total=$((total + took))
