@@ -19,7 +19,7 @@ for suite in $suites; do
         conformance | real) workers=2 ;;                    # they wait more than they work
         *) workers=0 ;;                                     # on all cores by themselves, or timed
     esac
-    "$python" -m pytest "tests/$suite" -n "$workers" -rs || status=1
+    "$python" -m pytest "tests/$suite" -n "$workers" -rs --durations 5 || status=1
     if [ "$suite" = sim ]; then
         "$python" -m tests.sim --seeds "${DKV_SIM_SEEDS:-40}" || status=1
     fi
