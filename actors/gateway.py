@@ -29,6 +29,7 @@ from dkv.counters import Counters
 from dkv.errors import Applied as Known
 from dkv.errors import Code
 from dkv.ids import Founding
+from dkv.kv.state import Command, command_packer
 from dkv.limits import (
     ENTRY_BYTES_MAX,
     ENTRY_COMMANDS_MAX,
@@ -68,7 +69,7 @@ _CODES = frozenset(Code)  # a newer leader may refuse for a reason that is not k
 _TRANSIENT = frozenset((Code.NO_LEADER, Code.NOT_LEADER))
 _DONE, _OK = Code.OK, int(Code.OK)
 _ASKED = {op: f"asked_{op}" for op in TABLE}  # counters
-_pack: Callable[[tuple[Any, ...]], bytes] = msgpack.Packer().pack  # of a `Command`: one for all
+_pack_command = command_packer()  # of one thread: the gateway's
 
 
 class Gateway:
@@ -205,7 +206,8 @@ class Gateway:
         if asked.request.edge != "write":
             return command
         digest = operation_digest(command) if session else 0
-        return _pack((asked.principal.name, session, sequence, lowest, digest, command))
+        author = asked.principal.name
+        return _pack_command(Command(author, session, sequence, lowest, digest, command))
 
     # == out: to consensus and the state machine =================================================
     def _propose_what_waits(self) -> None:

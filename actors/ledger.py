@@ -94,12 +94,8 @@ class Ledger:
         return self.count < REQUESTS_IN_FLIGHT_MAX and self.bytes < REQUEST_BYTES_IN_FLIGHT_MAX
 
     def has_room_for(self, client: bytes) -> bool:
-        """A part of the room is all that one connection may fill, so that another finds some."""
-        return (
-            self.count < REQUESTS_IN_FLIGHT_MAX
-            and self.bytes < REQUEST_BYTES_IN_FLIGHT_MAX
-            and self._held.get(client, 0) < REQUESTS_OF_A_CLIENT_MAX
-        )
+        """Room at all, of which one connection may fill a part, so that another finds some."""
+        return self.has_room() and self._held.get(client, 0) < REQUESTS_OF_A_CLIENT_MAX
 
     def open(self, pending: Pending) -> None:
         self.count += 1

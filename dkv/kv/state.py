@@ -40,6 +40,11 @@ def pack_command_of(command: Command) -> bytes:
     return msgpack.packb(command)  # type: ignore[no-any-return]
 
 
+def command_packer() -> Callable[[Command], bytes]:
+    """`pack_command_of`, for one thread that packs many: half the cost of a new packer each."""
+    return msgpack.Packer().pack  # type: ignore[no-any-return]
+
+
 class Outcome(NamedTuple):
     """Of one entry: whose batch it was (node, boot, batch; or ""), and its results."""
 

@@ -103,7 +103,7 @@ def test_a_follower_applies_soon_after_its_sync_though_nobody_writes_to_it(sync_
     assert world.now_us - saved_us <= sync_ms * MS // 4 + moment_us + 2 * MS
 
 
-def applied_by(world: World, name: str) -> list[int]:
+def hand_overs_to(world: World, name: str) -> list[int]:
     """When something is handed to this node's state machine, from now on."""
     when: list[int] = []
 
@@ -122,7 +122,7 @@ def test_a_follower_whose_clients_are_silent_hands_over_a_moments_entries_togeth
     follower = next(n for n in world.names if n != leader)
     quick_disks(world)
     world.run(2 * SECOND)
-    handed = applied_by(world, follower)
+    handed = hand_overs_to(world, follower)
     began_us = world.now_us
     puts = 0
     while world.now_us < began_us + SECOND:

@@ -67,13 +67,19 @@ def test_in_company_a_flood_waits_for_itself_and_the_other_is_in_the_next_batch(
     assert [client for client, _reply in front.replies].count(GENTLE) == 1
 
 
-def test_small_commands_do_not_wait_for_the_bytes_of_large_ones() -> None:
-    front = Front()
-    ask(front, PUT, 20, GENTLE)
-    (first,) = proposed(front)
-    for _ in range(20):
+def small_and_large(front: Front, who: bytes, count: int) -> tuple[Propose, Propose]:
+    """Twenty small puts by somebody, then some large ones of the flood: both batches."""
+    ask(front, PUT, 20, who)
+    (small,) = proposed(front)
+    for _ in range(count):
         ask(front, LARGE, 1, FLOOD)
     (large,) = proposed(front)
+    return small, large
+
+
+def test_small_commands_do_not_wait_for_the_bytes_of_large_ones() -> None:
+    front = Front()
+    first, large = small_and_large(front, GENTLE, 20)
     assert len(large.commands) == 1  # the others wait for it
     ask(front, PUT, 20, GENTLE)
     assert proposed(front) == []
@@ -87,11 +93,7 @@ def test_small_commands_do_not_wait_for_the_bytes_of_large_ones() -> None:
 
 def test_large_commands_of_one_that_is_alone_share_a_batch() -> None:
     front = Front()
-    ask(front, PUT, 20, FLOOD)
-    (first,) = proposed(front)
-    for _ in range(4):
-        ask(front, LARGE, 1, FLOOD)
-    (large,) = proposed(front)
+    first, large = small_and_large(front, FLOOD, 4)
     applied(front, large)
     (rest,) = proposed(front)
     assert (len(large.commands), len(rest.commands)) == (1, 3)
