@@ -34,30 +34,39 @@ def judge_client(
     chosen = [play for play in PLAYS if play.rule in wanted] or list(PLAYS)
     chosen.sort(key=lambda play: int(play.rule[1:]))
     breaches: list[Breach] = []
+    messages = 0
     with tempfile.TemporaryDirectory(prefix="dkv-conformance-") as folder:
         cast = Cast(Path(folder), time.time_ns() // 1_000_000)
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
-            for verdict, found in pool.map(lambda play: _act(play, command, cast), chosen):
+            for verdict, found, seen in pool.map(lambda play: _act(play, command, cast), chosen):
                 breaches += found
+                messages += seen
                 if not wanted or verdict.rule in wanted:
                     yield verdict
-    yield from _of_the_wire(breaches, wanted)
+    yield from _of_the_wire(breaches, wanted, messages)
 
 
-def _of_the_wire(breaches: list[Breach], rules: set[str]) -> Iterator[Verdict]:
+def _of_the_wire(breaches: list[Breach], rules: set[str], messages: int) -> Iterator[Verdict]:
+    """Who has sent nothing has kept none of those that are asked for."""
     played = {play.rule for play in PLAYS}
     for rule in CLIENT:
+        if rule in played:
+            continue
         words = [breach.words for breach in breaches if breach.rule == rule]
-        if rule not in played and (words or not rules or rule in rules):
+        asked = not rules or rule in rules
+        if asked and not messages:
+            words.append("no request came by which it could be judged")
+        if words or asked:
             yield Verdict(rule, BROKEN, "the wire", words[0]) if words else Verdict(rule, PASSED)
 
 
-def _act(play: Play, command: Sequence[str], cast: Cast) -> tuple[Verdict, list[Breach]]:
+def _act(play: Play, command: Sequence[str], cast: Cast) -> tuple[Verdict, list[Breach], int]:
+    """Its verdict, breaches of rules of the wire, and how many messages came."""
     with Stage(command, cast, size=play.size) as stage:
         try:
             missing = _missing(play, stage)
             if missing:
-                return Verdict(play.rule, SKIPPED, play.name, missing), []
+                return Verdict(play.rule, SKIPPED, play.name, missing), [], 0
             play.go(stage)
             verdict = Verdict(play.rule, PASSED, play.name)
         except Broken as broken:
@@ -65,7 +74,8 @@ def _act(play: Play, command: Sequence[str], cast: Cast) -> tuple[Verdict, list[
             told = stage.driver.stderr if stage.driver is not None else ""
             words = f"{broken}{_cause(stage, str(broken))}"
             verdict = Verdict(play.rule, outcome, play.name, words, _trace(stage), told)
-        return verdict, [*_breaches(stage)]
+        messages = sum(len(node.messages) for node in stage.nodes.values())
+        return verdict, [*_breaches(stage)], messages
 
 
 def _cause(stage: Stage, said: str) -> str:

@@ -156,3 +156,10 @@ def test_advice_that_was_not_taken_is_not_counted_as_kept() -> None:
     assert command._summary({"C10", "C11", "C43"}, {"C43"}) == (
         "2 rules are kept; of those that are advice (SHOULD), not: C43"
     )
+
+
+@pytest.mark.parametrize("rule", ["C1", "C5"])
+def test_a_client_that_sends_nothing_has_kept_no_rule_of_the_wire(rule: str) -> None:
+    (verdict,) = judge_client([sys.executable, "-c", ""], [rule], jobs=8)
+    assert (verdict.rule, verdict.outcome) == (rule, BROKEN)
+    assert verdict.words == "no request came by which it could be judged"
