@@ -397,7 +397,7 @@ def test_a_client_port_that_answers_no_stranger_keeps_the_node_from_starting(
 
 def test_the_refusal_of_its_own_stranger_is_heard_at_once(doors: Doors) -> None:
     """libzmq tells of a 300 that came while it did something else only when it gives up, 3 s later:
-    two of four starts waited for that, and were not ready meanwhile."""
+    two of the first four starts waited for that, and were not ready meanwhile."""
 
     class Slow(Doorkeeper):
         def _judge(self, *asked: Any) -> tuple[bytes, bytes, bytes]:
